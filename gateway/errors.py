@@ -1,0 +1,214 @@
+"""What can go wrong, and what each kind of failure may do.
+
+    GatewayError                 carries kind, hop, message: everything a client is told
+      RequestError               the caller's mistake, found here: nobody upstream was called
+      UpstreamError              a provider failed, refused, or could not be reached
+    SettingsError                a mistake in the settings file: one line for the person who wrote it
+
+Decisions stand in `POLICY`, one row a kind; router, client status and message derive from it.
+Follows parts A7 and B4 of the OpenAI reference for shapes and the failure table of docs/errors.md.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class ErrorKind(StrEnum):
+    """What happened, whoever says it and however they word it."""
+
+    BAD_REQUEST = "bad_request"
+    UNSUPPORTED = "unsupported"
+    CONTENT_FILTER = "content_filter"
+    CONTEXT_LENGTH = "context_length"
+    TOO_LARGE = "too_large"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    AUTH = "auth"
+    RATE_LIMIT = "rate_limit"
+    QUOTA = "quota"
+    UNREACHABLE = "unreachable"
+    TLS = "tls"
+    RESET = "reset"
+    TIMEOUT = "timeout"
+    SERVER = "server"
+    OVERLOADED = "overloaded"
+    BAD_RESPONSE = "bad_response"
+    INTERRUPTED = "interrupted"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+
+class Policy(NamedTuple):
+    """What one kind of failure may do, and what the client is told."""
+
+    status: int
+    """HTTP status for the client when this failure is the last word."""
+    type: str
+    code: str | None
+    failover: bool
+    """Whether the next target of a route is tried."""
+    keep_status: bool = False
+    """Whether an upstream's own 4xx status goes to the client."""
+
+
+POLICY: dict[ErrorKind, Policy] = {
+    #                                  status  type                     code                        failover
+    ErrorKind.BAD_REQUEST: Policy(400, "invalid_request_error", None, False, keep_status=True),
+    ErrorKind.UNSUPPORTED: Policy(400, "invalid_request_error", "unsupported_parameter", True),
+    ErrorKind.CONTENT_FILTER: Policy(400, "invalid_request_error", "content_policy_violation", False),
+    ErrorKind.CONTEXT_LENGTH: Policy(400, "invalid_request_error", "context_length_exceeded", False),
+    ErrorKind.TOO_LARGE: Policy(413, "invalid_request_error", "request_too_large", False),
+    ErrorKind.NOT_FOUND: Policy(404, "invalid_request_error", "model_not_found", True),
+    ErrorKind.CONFLICT: Policy(502, "upstream_error", "upstream_error", True),
+    # 401 is for the gateway's own key; a wrong key is not cured by another provider's answer
+    ErrorKind.AUTH: Policy(502, "upstream_error", "provider_auth_error", False),
+    ErrorKind.RATE_LIMIT: Policy(429, "rate_limit_error", "rate_limit_exceeded", True),
+    ErrorKind.QUOTA: Policy(429, "insufficient_quota", "insufficient_quota", True),
+    ErrorKind.UNREACHABLE: Policy(502, "upstream_error", "upstream_unreachable", True),
+    ErrorKind.TLS: Policy(502, "upstream_error", "upstream_tls", True),
+    ErrorKind.RESET: Policy(502, "upstream_error", "upstream_reset", True),
+    ErrorKind.TIMEOUT: Policy(504, "upstream_error", "upstream_timeout", True),
+    ErrorKind.SERVER: Policy(502, "upstream_error", "upstream_error", True),
+    ErrorKind.OVERLOADED: Policy(503, "upstream_error", "upstream_overloaded", True),
+    ErrorKind.BAD_RESPONSE: Policy(502, "upstream_error", "bad_upstream_response", True),
+    ErrorKind.INTERRUPTED: Policy(502, "upstream_error", "stream_interrupted", True),
+    ErrorKind.UNAVAILABLE: Policy(503, "service_unavailable_error", "no_provider", False),
+    ErrorKind.INTERNAL: Policy(500, "server_error", "internal_error", False),
+}
+
+_KIND_BY_STATUS = {
+    401: ErrorKind.AUTH,
+    402: ErrorKind.QUOTA,
+    403: ErrorKind.AUTH,
+    404: ErrorKind.NOT_FOUND,
+    408: ErrorKind.CONFLICT,
+    409: ErrorKind.CONFLICT,
+    413: ErrorKind.TOO_LARGE,
+    425: ErrorKind.CONFLICT,
+    429: ErrorKind.RATE_LIMIT,
+    503: ErrorKind.OVERLOADED,
+    504: ErrorKind.TIMEOUT,
+    524: ErrorKind.TIMEOUT,
+    529: ErrorKind.OVERLOADED,
+}
+
+
+def kind_of_status(status: int) -> ErrorKind:
+    """The kind of failure that an HTTP status alone tells; bodies may know better."""
+    if kind := _KIND_BY_STATUS.get(status):
+        return kind
+    if 400 <= status < 500:
+        return ErrorKind.BAD_REQUEST
+    return ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_RESPONSE
+
+
+class GatewayError(Exception):
+    """A failure as the client will see it. `hop` says who spoke: "gateway" or a provider's name.
+
+    `status` is HTTP's; `retry_after` is in seconds, None when nobody said one.
+    """
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        message: str,
+        *,
+        hop: str = "gateway",
+        status: int | None = None,
+        type: str | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        policy = POLICY[kind]
+        self.kind = kind
+        self.message = message
+        self.hop = hop
+        self.status = status or policy.status
+        self.type = type or policy.type
+        self.code = code or policy.code
+        self.param = param
+        self.retry_after = retry_after
+
+    def body(self) -> dict[str, Any]:
+        """The error in OpenAI's shape, with the hop named."""
+        return {
+            "error": {
+                "message": f"{self.hop}: {self.message}",
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def encoded(self) -> bytes:
+        """`body` as JSON on one line, whatever characters a provider's message had."""
+        return msgspec.json.encode(self.body())
+
+
+class RequestError(GatewayError):
+    """The caller's mistake, found before anyone was called."""
+
+
+class UpstreamError(GatewayError):
+    """A provider's failure. `upstream_status` is what it answered, None when it did not.
+
+    `attempts` is how many targets had been tried when this became the last word.
+    """
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        message: str,
+        *,
+        upstream_status: int | None = None,
+        hop: str = "upstream",
+        status: int | None = None,
+        type: str | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        if POLICY[kind].keep_status and upstream_status and 400 <= upstream_status < 500:
+            status = status or upstream_status
+        super().__init__(
+            kind,
+            message or kind.replace("_", " "),
+            hop=hop,
+            status=status,
+            type=type,
+            code=code,
+            param=param,
+            retry_after=retry_after,
+        )
+        self.upstream_status = upstream_status
+        self.attempts = 0
+
+    @property
+    def failover(self) -> bool:
+        """Whether the next target may be tried after this."""
+        return POLICY[self.kind].failover
+
+
+class SettingsError(Exception):
+    """One line that names the file, the key and what is allowed."""
+
+
+_KEY_SHAPES = re.compile(r"\b(sk-|sk_|crsr_|AIza|ya29\.|Bearer\s+)[A-Za-z0-9_*.…-]{4,}")
+MAX_MESSAGE = 2000
+"""Longest message of a provider that is passed on, in characters."""
+
+
+def redact(text: str, *secrets: str) -> str:
+    """`text` without the secrets and without anything that has the shape of a key, cut to a fair length."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    text = _KEY_SHAPES.sub(r"\1***", text)
+    return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "…"

@@ -1,0 +1,71 @@
+"""One request in flight to one target.
+
+`Open` is the contract that everything between client and provider is built from: entering waits for the
+first content, so until then another target may still answer; leaving closes. Retry, breakers, limits and
+failover wrap the opening; chunks pass outside of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from .chat import ChatRequest, Chunk, Usage, fold
+
+
+class Target(Struct, frozen=True):
+    """A model at a provider, by the names that the settings give them."""
+
+    provider: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+class Timings(Struct):
+    """When things happened, in seconds after the exchange began; None when they did not."""
+
+    connect: float | None = None
+    first_byte: float | None = None
+    first_token: float | None = None
+
+
+class Exchange(ABC):
+    """An answer that has begun.
+
+    `dropped` names the request's fields that this target could not take; `attempts` is how many targets
+    were tried for it; `usage` is known at the latest when the answer is whole.
+    """
+
+    target: Target
+    dropped: tuple[str, ...] = ()
+    attempts: int = 1
+    usage: Usage | None = None
+    timings: Timings
+
+    @abstractmethod
+    async def read(self) -> list[Chunk]:
+        """The chunks that arrived together, at least one; the empty list is the end.
+
+        Raises `UpstreamError` when the answer breaks off: what came before is not the whole.
+        """
+
+    async def __aiter__(self) -> AsyncIterator[Chunk]:
+        while batch := await self.read():
+            for chunk in batch:
+                yield chunk
+
+    async def collect(self) -> Chunk:
+        """The whole answer. Raises `UpstreamError` when it breaks off."""
+        chunks: list[Chunk] = []
+        while batch := await self.read():
+            chunks += batch
+        return fold(chunks)
+
+
+Open: TypeAlias = Callable[[ChatRequest], AbstractAsyncContextManager[Exchange]]

@@ -1,0 +1,300 @@
+"""Chat requests as Anthropic's `POST /v1/messages`.
+
+The body is built from what is understood, never from leftovers: the API refuses fields that it does not
+know. A field that the model cannot take is left out or brought within its bounds, and named in `dropped`.
+Follows "Messages", "Extended thinking", "Effort" and "Structured outputs" of Anthropic's API reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..chat import ChatRequest, Json
+from .anthropic_messages import Conversation, ended, translate
+from .anthropic_models import BUDGETS, EFFORTS, MIN_BUDGET, family
+from .anthropic_parts import text_block
+from .anthropic_schema import Grammar
+from .anthropic_tools import Choice, ToolNames, choose, declare
+from .base import HttpRequest, Options, dropped, json_body, unsupported
+
+PATH = "/v1/messages"
+
+IGNORES = frozenset(
+    (
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "metadata",
+        "moderation",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "seed",
+        "store",
+        "top_logprobs",
+        "verbosity",
+    )
+)
+"""Fields that the API has no place for, whatever the model."""
+
+LARGE = 21_333
+"""Answers that may be longer, in tokens, take over ten minutes: they are always streamed."""
+NO_SAMPLING_SINCE = "2026-10-21"
+"""The API version from which on no model takes sampling parameters."""
+
+SERVICE_TIERS = {"auto": "auto", "default": "standard_only"}
+LEAST_THINKING: dict[str, Json] = {  # what "none" is said as; for the others it is their default
+    "always": {"output_config": {"effort": "low"}},
+    "switchable": {"thinking": {"type": "disabled"}},
+    "between_tools": {"thinking": {"type": "between_tools"}},
+}
+JSON_ONLY = "Respond only with a single JSON object, without a code fence or any other text around it."
+SCHEMA_ONLY = (
+    "Respond only with a single JSON value that matches the JSON schema below, without a code fence or any"
+    " other text around it.\n"
+)
+_CACHE: Json = {"type": "ephemeral"}
+_MAX_CACHE_MARKS = 4
+
+
+class AnthropicOptions(Options, frozen=True, forbid_unknown_fields=True):
+    """`version` is the API's, `beta` names betas to take part in; `automatic_cache` caches each prompt.
+
+    With a `version` from 2026-10-21 on no model takes sampling parameters.
+    """
+
+    version: str = "2023-06-01"
+    beta: tuple[str, ...] = ()
+    automatic_cache: bool = False
+
+    def headers(self) -> dict[str, str]:
+        """The headers of every call; an empty list of betas would be refused."""
+        beta = ",".join(dict.fromkeys(name.strip() for name in self.beta if name.strip()))
+        return {"anthropic-version": self.version, **({"anthropic-beta": beta} if beta else {})}
+
+
+class _Draft:
+    """A body in the making, and which of the request's fields it could not take as they are."""
+
+    def __init__(self, request: ChatRequest, options: AnthropicOptions) -> None:
+        self.request, self.options = request, options
+        self.kin = family(request.model)
+        self.names = ToolNames(request)
+        self.grammar = Grammar()
+        self.body: Json = {"model": request.model}
+        self.lost: list[str] = []
+        self.instructions: list[str] = []
+        self.choice = Choice()
+        self.conversation: Conversation = translate(request, self.names)
+
+    @property
+    def max_tokens(self) -> int:
+        return int(self.body["max_tokens"])
+
+    @property
+    def thinking(self) -> str | None:
+        """The type of thinking that is asked for."""
+        kind: str | None = self.body.get("thinking", {}).get("type")
+        return kind
+
+
+def build_request(request: ChatRequest, options: AnthropicOptions | None = None) -> HttpRequest:
+    """The native request. Raises `UpstreamError` for what the API has no words for."""
+    options = options or AnthropicOptions()
+    draft = _Draft(request, options)
+    for step in _STEPS:
+        step(draft)
+    # top_k is no field of OpenAI's, so it counts as unknown even when it was understood
+    lost = [name for name in dropped(request, IGNORES) if name != "top_k" or name not in draft.body]
+    return HttpRequest(
+        path=PATH,
+        headers=options.headers(),
+        body=json_body(draft.body),
+        stream="stream" in draft.body,
+        dropped=tuple(dict.fromkeys([*lost, *draft.lost])),
+    )
+
+
+# ── the steps, in order: later ones look at what earlier ones have put into the body ───────────────────
+
+
+def _refuse(draft: _Draft) -> None:
+    request = draft.request
+    if request.n is not None and request.n > 1:
+        raise unsupported("more than one answer (n) is not supported", "n")
+    if request.audio or "audio" in (request.modalities or ()):
+        raise unsupported("audio answers are not supported", "modalities")
+
+
+def _limit(draft: _Draft) -> None:
+    kin, request = draft.kin, draft.request
+    wanted = request.max_output_tokens
+    limit = kin.default_output if wanted is None else wanted
+    if kin.max_output is not None and limit > kin.max_output:
+        limit = kin.max_output
+        draft.lost.append("max_tokens" if request.max_completion_tokens is None else "max_completion_tokens")
+    draft.body["max_tokens"] = limit
+    if request.stream or limit > LARGE:
+        draft.body["stream"] = True
+
+
+def _answer_form(draft: _Draft) -> None:
+    form = draft.request.response_format
+    if form is None or form.type == "text":
+        return
+    schema = form.json_schema.schema if form.json_schema else None
+    if form.type not in ("json_object", "json_schema"):
+        raise unsupported(f"response_format '{form.type}' is not supported", "response_format.type")
+    if form.type == "json_object" or schema is None:
+        draft.instructions.append(JSON_ONLY)
+        return
+    compiled = draft.grammar.answer(schema) if draft.kin.schemas else None
+    if compiled is not None:
+        draft.body["output_config"] = {"format": {"type": "json_schema", "schema": compiled}}
+    else:
+        draft.instructions.append(SCHEMA_ONLY + json_body(schema).decode())
+        draft.lost.append("response_format")
+
+
+def _tools(draft: _Draft) -> None:
+    tools = declare(draft.request, draft.names, draft.kin, draft.grammar)
+    draft.choice = choose(draft.request, tools, draft.names, draft.kin)
+    if tools.declared:
+        draft.body["tools"] = tools.declared
+    if draft.choice.native:
+        draft.body["tool_choice"] = draft.choice.native
+    if draft.choice.instruction:
+        draft.instructions.append(draft.choice.instruction)
+    if tools.loosened:
+        draft.lost.append("tools")
+    if draft.choice.lost:
+        draft.lost.append("tool_choice")
+
+
+def _thinking(draft: _Draft) -> None:
+    effort, kin = draft.request.reasoning_effort, draft.kin
+    if effort is None:
+        return
+    if effort == "none":
+        draft.body = _with(draft.body, LEAST_THINKING.get(kin.thinking, {}))
+        changed = kin.thinking == "always"
+    elif effort not in EFFORTS or kin.thinking == "never":
+        changed = True
+    else:
+        changed = _think(draft, effort)
+    if changed:
+        draft.lost.append("reasoning_effort")
+
+
+def _think(draft: _Draft, effort: str) -> bool:
+    """Asks for thinking with `effort`; returns whether that is something else than was wanted."""
+    kin = draft.kin
+    added: Json = {}
+    changed = False
+    if kin.efforts:
+        added["output_config"] = {"effort": kin.effort(effort)}
+        changed = kin.effort(effort) != effort
+    if kin.thinking != "budget":
+        added["thinking"] = {"type": "adaptive", **({"display": "summarized"} if kin.hides else {})}
+    elif (budget := min(BUDGETS[effort], draft.max_tokens - 1)) >= MIN_BUDGET and _may_think(draft):
+        added["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    else:
+        changed = True
+    draft.body = _with(draft.body, added)
+    return changed
+
+
+def _may_think(draft: _Draft) -> bool:
+    """Whether thinking by budget goes together with the rest: what it forbids was asked for outright."""
+    said = draft.conversation
+    return not (draft.choice.is_forced or said.ends_with_assistant or said.lacks_thinking)
+
+
+def _with(body: Json, added: Json) -> Json:
+    config = {**body.get("output_config", {}), **added.get("output_config", {})}
+    return {**body, **added, **({"output_config": config} if config else {})}
+
+
+def _sampling(draft: _Draft) -> None:
+    """Of temperature and top_p a model takes one; while it thinks, hardly any."""
+    takes_any = draft.kin.sampling and draft.options.version < NO_SAMPLING_SINCE
+    thinks = draft.thinking in ("adaptive", "enabled")
+    temperature, top_p = draft.request.temperature, draft.request.top_p
+    sent: Json = {}
+    if takes_any and not thinks:
+        if temperature is not None:
+            sent["temperature"] = min(temperature, 1.0)
+        if (top_k := _top_k(draft.request)) is not None:
+            sent["top_k"] = top_k
+    if takes_any and top_p is not None and "temperature" not in sent and (not thinks or top_p >= 0.95):
+        sent["top_p"] = top_p
+    draft.body |= sent
+    for name, value in (("temperature", temperature), ("top_p", top_p)):
+        if value not in (None, 1, sent.get(name)):  # 1 is the default: nothing is lost without it
+            draft.lost.append(name)
+
+
+def _top_k(request: ChatRequest) -> int | None:
+    """A field that is not OpenAI's, but that clients send."""
+    value: Any = msgspec.json.decode(request.wire["top_k"]) if "top_k" in request.wire else None
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _stop(draft: _Draft) -> None:
+    stops = [stop for stop in draft.request.stop_list if stop.strip()]
+    if stops:
+        draft.body["stop_sequences"] = stops
+    if any(stop and not stop.strip() for stop in draft.request.stop_list):
+        draft.lost.append("stop")
+
+
+def _account(draft: _Draft) -> None:
+    request = draft.request
+    if who := request.safety_identifier or request.user:
+        # It must not tell who the person is, and nobody knows what clients put in here.
+        digest = hashlib.sha256(who.encode("utf-8", "replace")).hexdigest()
+        draft.body["metadata"] = {"user_id": digest}
+    tier = request.service_tier
+    if tier in SERVICE_TIERS:
+        draft.body["service_tier"] = SERVICE_TIERS[tier]
+    elif tier is not None:
+        draft.lost.append("service_tier")
+
+
+def _say(draft: _Draft) -> None:
+    system = [*draft.conversation.system, *map(text_block, draft.instructions)]
+    if system:
+        draft.body["system"] = system
+    draft.body["messages"] = ended(draft.conversation, prefill=draft.kin.prefill)
+
+
+def _cache(draft: _Draft) -> None:
+    if draft.options.automatic_cache and _cache_marks(draft.body) < _MAX_CACHE_MARKS:
+        draft.body["cache_control"] = _CACHE
+
+
+def _cache_marks(body: Json) -> int:
+    blocks = [b for m in body["messages"] for b in m["content"]]
+    inner = [b for block in blocks if isinstance(block.get("content"), list) for b in block["content"]]
+    marked = [*body.get("tools", ()), *body.get("system", ()), *blocks, *inner]
+    return sum("cache_control" in block for block in marked)
+
+
+_STEPS: tuple[Callable[[_Draft], None], ...] = (
+    _refuse,
+    _limit,
+    _answer_form,
+    _tools,
+    _thinking,
+    _sampling,
+    _stop,
+    _account,
+    _say,
+    _cache,
+)

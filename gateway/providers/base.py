@@ -1,0 +1,285 @@
+"""What a provider is: a record of values and pure functions.
+
+A provider never touches a socket, a clock, a random number or the environment. It says what to send, and
+reads what came back; `upstream` does the I/O. Everything that the rest of the gateway knows about a
+provider is a field of this record: nothing outside this package compares provider names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Raw, Struct
+
+from ..chat import REQUEST_FIELDS, AssistantMessage, ChatRequest, Chunk
+from ..errors import ErrorKind, UpstreamError, kind_of_status
+from ..sse import Event
+
+Headers: TypeAlias = Mapping[str, str]
+"""Response headers: names in lower case."""
+
+Feature: TypeAlias = Literal[
+    "tools", "custom_tools", "images", "files", "audio", "audio_output", "json_schema", "n"
+]
+"""What a request may need that cannot be left out without changing what was asked for."""
+
+ALL_FEATURES: frozenset[Feature] = frozenset(
+    ("tools", "custom_tools", "images", "files", "audio", "audio_output", "json_schema", "n")
+)
+
+
+class Capabilities(Struct, frozen=True):
+    """What a model can do. Sizes in tokens, None when they are not known."""
+
+    features: frozenset[Feature] = ALL_FEATURES
+    context_window: int | None = None
+    max_output: int | None = None
+
+
+class HttpRequest(Struct, frozen=True, kw_only=True):
+    """What a provider wants sent: no host, no key. `path` is appended to the base URL.
+
+    `stream` says that server-sent events are expected back; `dropped` names the fields of the chat
+    request that this one does not carry.
+    """
+
+    method: str = "POST"
+    path: str
+    headers: dict[str, str] = {}
+    body: bytes = b""
+    stream: bool = False
+    dropped: tuple[str, ...] = ()
+
+
+class ModelInfo(Struct, frozen=True, omit_defaults=True):
+    """A model of a provider's list. `created` in seconds since 1970, sizes in tokens."""
+
+    id: str
+    created: int = 0
+    owned_by: str = ""
+    context_window: int | None = None
+    max_output: int | None = None
+
+
+class ModelPage(Struct, frozen=True):
+    """One page of a provider's list, and the request for the next one, if there is one."""
+
+    models: list[ModelInfo]
+    following: HttpRequest | None = None
+
+
+class Options(Struct, frozen=True, forbid_unknown_fields=True):
+    """A provider's own settings (`[providers.NAME.options]`): none, unless it defines some."""
+
+
+EventDecoder: TypeAlias = Callable[[Event], Chunk | None]
+Conversation: TypeAlias = Generator[HttpRequest, None, None]
+LocalAnswer: TypeAlias = Iterable[tuple[float, bytes]]
+
+
+def _one_call(provider: Provider, request: ChatRequest) -> Conversation:
+    yield provider.build_request(request)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """One API: where it is, what it can do, how to ask it and how to read it.
+
+    `auth` gives the headers that carry a key. `build_request` raises `UpstreamError`: UNSUPPORTED for what
+    cannot be said in this API, NOT_FOUND for what cannot be a model's name in it. `parse_response`,
+    `parse_models` and decoders may raise msgspec's errors: bytes that are not what the API promises.
+    Decoders raise `UpstreamError` for an error event.
+
+    `conversation` is for what needs more than one call: it yields requests; when one fails before any
+    content came, the `UpstreamError` is thrown in, and it may yield another or let the error pass.
+
+    `local` answers in the process instead of over the network: it yields seconds to wait and bytes of
+    an event stream. `compatible` is the variant for foreign servers that speak the same dialect.
+    """
+
+    name: str
+    base_url: str
+    auth: Callable[[str], dict[str, str]]
+    build_request: Callable[[ChatRequest], HttpRequest]
+    parse_response: Callable[[bytes, ChatRequest], Chunk]
+    event_decoder: Callable[[ChatRequest], EventDecoder]
+    parse_error: Callable[[int, Headers, bytes], UpstreamError]
+    models_request: HttpRequest
+    parse_models: Callable[[bytes], ModelPage]
+    capabilities: Callable[[str], Capabilities] = lambda _model: Capabilities()
+    conversation: Callable[[Provider, ChatRequest], Conversation] = _one_call
+    key_names: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    owns: re.Pattern[str] | None = None
+    """Bare model names that have their home here."""
+    models: tuple[str, ...] = ()
+    """Well-known models, for when the provider's own list cannot be had."""
+    default_model: str | None = None
+    options: type[Options] = Options
+    configure: Callable[[Any], Provider] | None = None
+    local: Callable[[HttpRequest], LocalAnswer] | None = None
+    compatible: Provider | None = None
+    ignores: frozenset[str] = field(default_factory=frozenset)
+    """Request fields that this API has no place for: named to the client when it sends them."""
+
+    def __repr__(self) -> str:
+        return f"<Provider {self.name} {self.base_url}>"
+
+
+# ── what a request needs ───────────────────────────────────────────────────────────────────────────────
+
+_PART_NEEDS: dict[str, Feature] = {"image_url": "images", "file": "files", "input_audio": "audio"}
+
+
+def needs(request: ChatRequest) -> dict[Feature, str]:
+    """The features without which `request` cannot be served, each with the path of the field that asks."""
+    found: dict[Feature, str] = {}
+    for feature, path in (*_tool_needs(request), *_form_needs(request), *_part_needs(request)):
+        found.setdefault(feature, path)
+    return found
+
+
+def _tool_needs(request: ChatRequest) -> Iterator[tuple[Feature, str]]:
+    for i, tool in enumerate(request.tools or ()):
+        if tool.type == "custom":
+            yield "custom_tools", f"tools[{i}].type"
+        elif request.tool_choice != "none":
+            yield "tools", "tools"
+
+
+def _form_needs(request: ChatRequest) -> Iterator[tuple[Feature, str]]:
+    if request.n is not None and request.n > 1:
+        yield "n", "n"
+    if request.response_format is not None and request.response_format.type == "json_schema":
+        yield "json_schema", "response_format"
+    if request.audio or "audio" in (request.modalities or ()):
+        yield "audio_output", "modalities"
+
+
+def _part_needs(request: ChatRequest) -> Iterator[tuple[Feature, str]]:
+    for i, message in enumerate(request.messages):
+        if isinstance(message.content, list):
+            for j, part in enumerate(message.content):
+                if part.type in _PART_NEEDS:
+                    yield _PART_NEEDS[part.type], f"messages[{i}].content[{j}]"
+
+
+# ── helpers that several providers share ───────────────────────────────────────────────────────────────
+
+_NEUTRAL = frozenset((b"null", b"false", b"0", b"0.0", b"[]", b"{}", b'""'))
+_MEANT_WHEN_EMPTY = frozenset(("web_search_options", "parallel_tool_calls"))
+_NEUTRAL_BY_FIELD = {"n": b"1", "modalities": b'["text"]', "service_tier": b'"auto"'}
+
+
+def dropped(request: ChatRequest, ignores: Iterable[str]) -> tuple[str, ...]:
+    """Which of `ignores` the client really set, plus fields that nobody here knows.
+
+    A value that asks for nothing (null, false, zero, an empty list, `n: 1`) is not a loss.
+    """
+    unwanted = set(ignores)
+    return tuple(
+        name
+        for name, raw in request.wire.items()
+        if (name in unwanted or name not in REQUEST_FIELDS) and not _asks_nothing(name, raw)
+    )
+
+
+def _asks_nothing(name: str, raw: Raw) -> bool:
+    value = bytes(raw).replace(b" ", b"")
+    if name in _MEANT_WHEN_EMPTY:
+        return value == b"null"
+    return value in _NEUTRAL or value == _NEUTRAL_BY_FIELD.get(name)
+
+
+def unsupported(message: str, param: str) -> UpstreamError:
+    """The refusal to translate `param`, which this API has no words for."""
+    return UpstreamError(ErrorKind.UNSUPPORTED, message, param=param)
+
+
+def json_body(value: Any) -> bytes:
+    """`value` as JSON. Keys keep their order: equal requests are equal bytes, which caches count on."""
+    return msgspec.json.encode(value)
+
+
+def path_segment(model: str) -> str:
+    """`model` as one segment of a URL path. Raises `UpstreamError` for what would leave the segment."""
+    if model in (".", "..") or not model:
+        raise UpstreamError(ErrorKind.NOT_FOUND, f"there is no model {model!r}", param="model")
+    return quote(model, safe="")
+
+
+class DataUrl(Struct, frozen=True):
+    """The contents of a `data:` URL: its media type in lower case, without parameters, and its base64."""
+
+    media_type: str
+    data: str
+
+
+_DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
+
+
+def data_url(url: str) -> DataUrl | None:
+    """What a base64 data URL holds; None when `url` is an address. `image/jpg` is read as `image/jpeg`."""
+    match = _DATA_URL.match(url)
+    if match is None or ";base64" not in match[2].lower():
+        return None
+    media_type = match[1].strip().lower().replace("image/jpg", "image/jpeg") or "text/plain"
+    return DataUrl(media_type, url[match.end() :])
+
+
+def parse_arguments(text: str) -> dict[str, Any]:
+    """A tool call's arguments as an object, as native APIs want them.
+
+    Nothing is the empty object; JSON that is no object goes under "value", text that is no JSON under
+    "_raw": a model's slip in the history must not end the conversation.
+    """
+    if not text.strip():
+        return {}
+    try:
+        value = msgspec.json.decode(text.encode("utf-8", "replace"))
+    except (msgspec.DecodeError, RecursionError):
+        return {"_raw": text}
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def call_names(request: ChatRequest) -> dict[str, str]:
+    """Tool call id → function name, from the history: tool messages carry only the id."""
+    return {
+        call.id: call.function.name
+        for message in request.messages
+        if isinstance(message, AssistantMessage)
+        for call in message.tool_calls or ()
+        if call.function is not None
+    }
+
+
+def plain_error(status: int, headers: Headers, body: bytes, message: str = "") -> UpstreamError:
+    """The error that a status alone tells: for bodies that are HTML, empty or strange."""
+    usual = f"answered with status {status}" if status >= 400 else "sent what is not its API's format"
+    return UpstreamError(
+        kind_of_status(status),
+        message or usual,
+        upstream_status=status,
+        retry_after=retry_after(headers),
+    )
+
+
+def retry_after(headers: Headers) -> float | None:
+    """The wait in seconds that the headers of an error ask for; None when they say none.
+
+    `retry-after-ms` wins over `retry-after`. Dates, garbage and anything below zero say nothing.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0)):
+        if (text := headers.get(name)) is not None:
+            try:
+                seconds = float(text) * unit
+            except ValueError:
+                continue
+            if 0 <= seconds <= 86_400:
+                return seconds
+    return None

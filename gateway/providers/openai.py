@@ -1,0 +1,255 @@
+"""OpenAI's Chat Completions, and any server that speaks it.
+
+To the same dialect almost everything is identity: the client's fields go out as they came, those that
+nobody here knows included. What is changed, and why, stands in the tables below; they hold for OpenAI's
+own API only. `PROVIDER.compatible` is the variant for everybody else's: there nothing is renamed and
+nothing dropped. Follows the OpenAI API reference and its guide to reasoning models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
+
+from ..chat import ChatRequest, Json
+from .base import HttpRequest, ModelInfo, ModelPage, Options, Provider, json_body
+from .openai_answers import event_decoder, parse_error, parse_response
+
+PATH = "/chat/completions"
+
+# ── what OpenAI's own models refuse ────────────────────────────────────────────────────────────────────
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+class Family(NamedTuple):
+    """How a family of reasoning models takes `reasoning_effort`."""
+
+    models: str
+    default: str
+    efforts: tuple[str, ...]
+
+
+FAMILIES = (  # the first that matches counts
+    Family(r"gpt-6(\.\d+)?-astra", "medium", ("low", "medium", "high", "xhigh")),
+    Family(r"gpt-6\.1-sol", "medium", ("low", "medium", "high", "xhigh", "max")),
+    Family(r"gpt-5\.1", "none", ("none", "low", "medium", "high")),
+    Family(r"gpt-5\.[24]", "none", ("none", "low", "medium", "high", "xhigh")),
+    Family(r"gpt-5(-|$)", "medium", ("minimal", "low", "medium", "high")),
+    Family(r"o\d", "medium", ("low", "medium", "high")),
+    Family(r"gpt-([5-9]|\d\d)", "medium", ("none", "low", "medium", "high", "xhigh", "max")),
+)
+_FAMILIES = tuple((re.compile(f.models), f) for f in FAMILIES)
+
+REFUSED_WHILE_REASONING = ("temperature", "top_p", "logprobs", "top_logprobs")
+REFUSED_BY_REASONING_MODELS = (
+    "presence_penalty",
+    "frequency_penalty",
+    "stop",
+    "logit_bias",
+    "prediction",
+    "modalities",
+    "audio",
+)
+
+
+def family(model: str) -> Family | None:
+    """The reasoning family of `model`; None for models that do not reason."""
+    return next((f for pattern, f in _FAMILIES if pattern.match(model)), None)
+
+
+def nearest_effort(effort: str, allowed: tuple[str, ...]) -> str:
+    """The allowed effort closest to `effort`, the lower one of two; an unknown word stays as it is."""
+    if effort not in EFFORTS or effort in allowed:
+        return effort
+    wanted = EFFORTS.index(effort)
+    return min(allowed, key=lambda e: (abs(EFFORTS.index(e) - wanted), EFFORTS.index(e)))
+
+
+def _apply_model_rules(wire: dict[str, Raw], request: ChatRequest) -> list[str]:
+    """Changes `wire` to what the model takes; returns the fields that are not carried as they were sent."""
+    kin = family(request.model)
+    if kin is None:
+        return []
+    lost = []
+    effort = request.reasoning_effort or kin.default
+    if request.reasoning_effort is not None:
+        effort = nearest_effort(effort, kin.efforts)
+        if effort != request.reasoning_effort:
+            wire["reasoning_effort"] = Raw(json_body(effort))
+            lost.append("reasoning_effort")
+    refused = REFUSED_BY_REASONING_MODELS + (REFUSED_WHILE_REASONING if effort != "none" else ())
+    for name in refused:
+        if name in wire and not _is_default(name, request):
+            lost.append(name)
+        wire.pop(name, None)
+    return lost
+
+
+def _is_default(name: str, request: ChatRequest) -> bool:
+    value = getattr(request, name)
+    return not value or (name in ("temperature", "top_p") and value == 1) or value == ["text"]
+
+
+# ── requests ───────────────────────────────────────────────────────────────────────────────────────────
+
+_OWN_FIELDS = {  # what gateways and client libraries add to messages, by where it stands
+    "message": (
+        "reasoning_content",
+        "reasoning",
+        "thinking_blocks",
+        "extra_content",
+        "annotations",
+        "parsed",
+    ),
+    "call": ("index", "extra_content", "provider_specific_fields"),
+    "function": ("parsed_arguments", "thought_signature", "provider_specific_fields"),
+    "part": ("cache_control",),
+}
+_MARKS = tuple(
+    f'"{name}"'.encode() for name in dict.fromkeys(n for group in _OWN_FIELDS.values() for n in group)
+)
+
+
+def build_request(request: ChatRequest) -> HttpRequest:
+    """The request for OpenAI's own API."""
+    wire = _wire(request, include_obfuscation=False)
+    if request.max_output_tokens is not None:
+        wire.pop("max_tokens", None)
+        wire["max_completion_tokens"] = Raw(json_body(request.max_output_tokens))
+    if any(mark in bytes(wire["messages"]) for mark in _MARKS):
+        wire["messages"] = _without_own_fields(wire["messages"])
+    lost = _apply_model_rules(wire, request)
+    return HttpRequest(path=PATH, body=json_body(wire), stream=bool(request.stream), dropped=tuple(lost))
+
+
+def build_compatible_request(request: ChatRequest) -> HttpRequest:
+    """The request for a server that speaks the dialect: the client's own, with usage asked for."""
+    return HttpRequest(path=PATH, body=json_body(_wire(request)), stream=bool(request.stream))
+
+
+def _wire(request: ChatRequest, *, include_obfuscation: bool | None = None) -> dict[str, Raw]:
+    """The client's fields for this model. Usage is always asked for: the gateway meters by it."""
+    wire = {"model": Raw(json_body(request.model)), **request.wire}
+    wire["model"] = Raw(json_body(request.model))
+    options = wire.pop("stream_options", None)
+    if request.stream:
+        known: Json = (msgspec.json.decode(options) if options is not None else None) or {}
+        chosen = {} if include_obfuscation is None else {"include_obfuscation": include_obfuscation}
+        wire["stream_options"] = Raw(json_body({**chosen, **known, "include_usage": True}))
+    return wire
+
+
+def _without_own_fields(messages: Raw) -> Raw:
+    """Messages without what clients replay of us and of themselves: OpenAI refuses what it does not know."""
+    cleaned: list[Json] = msgspec.json.decode(messages)
+    for message in cleaned:
+        _drop(message, "message")
+        for call in message.get("tool_calls") or ():
+            _drop(call, "call")
+            _drop(call.get("function") or {}, "function")
+        if isinstance(message.get("content"), list):
+            for part in message["content"]:
+                _drop(part, "part")
+    return Raw(json_body(cleaned))
+
+
+def _drop(item: Json, place: str) -> None:
+    for name in _OWN_FIELDS[place]:
+        item.pop(name, None)
+
+
+# ── models ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Model(Struct):
+    id: str
+    created: int | float | None = None
+    owned_by: str | None = None
+    context_length: int | None = None
+    max_model_len: int | None = None
+
+
+class _Models(Struct):
+    data: list[_Model] | None = None
+
+
+def parse_models(body: bytes) -> ModelPage:
+    """The list of `GET /models`; some servers tell the context window in it."""
+    models = msgspec.json.decode(body, type=_Models).data or []
+    return ModelPage(
+        [
+            ModelInfo(
+                id=m.id,
+                created=int(m.created or 0),
+                owned_by=m.owned_by or "",
+                context_window=m.context_length or m.max_model_len,
+            )
+            for m in models
+        ]
+    )
+
+
+# ── the record ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class OpenAIOptions(Options, frozen=True, forbid_unknown_fields=True):
+    """`organization` and `project` that calls are billed to, when a key has several."""
+
+    organization: str | None = None
+    project: str | None = None
+
+
+def _auth(options: OpenAIOptions) -> Callable[[str], dict[str, str]]:
+    chosen = {"openai-organization": options.organization, "openai-project": options.project}
+    extra = {name: value for name, value in chosen.items() if value}
+
+    def auth(key: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {key}", **extra}
+
+    return auth
+
+
+def configure(options: OpenAIOptions) -> Provider:
+    """The provider with these options."""
+    return replace(PROVIDER, auth=_auth(options))
+
+
+_COMPATIBLE = Provider(
+    name="openai-compatible",
+    base_url="",
+    auth=_auth(OpenAIOptions()),
+    build_request=build_compatible_request,
+    parse_response=parse_response,
+    event_decoder=event_decoder,
+    parse_error=parse_error,
+    models_request=HttpRequest(method="GET", path="/models"),
+    parse_models=parse_models,
+)
+
+PROVIDER = replace(
+    _COMPATIBLE,
+    name="openai",
+    base_url="https://api.openai.com/v1",
+    build_request=build_request,
+    key_names=("OPENAI_API_KEY",),
+    owns=re.compile(r"(gpt-|o\d|chatgpt-)"),
+    models=(
+        "gpt-6.2-sol",
+        "gpt-6-luna",
+        "gpt-6.1-terra",
+        "gpt-5.6-sol",
+        "gpt-5.5",
+        "gpt-5.4",
+        "gpt-5.4-mini",
+    ),
+    default_model="gpt-6-luna",
+    options=OpenAIOptions,
+    configure=configure,
+    compatible=_COMPATIBLE,
+)
