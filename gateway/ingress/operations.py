@@ -1,0 +1,85 @@
+"""What a person or a supervisor asks of the gateway itself. Everything is answered from memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .. import __version__
+from ..router import Router
+from ..upstream import Upstream
+
+
+class Health:
+    """`GET /health` and `GET /health/ready`.
+
+    `upstreams` are the calls' own counters by provider; `draining` tells whether the gateway is on its
+    way down. Details are shown to those who may use the gateway (`scope["gateway.authorized"]`).
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        upstreams: dict[str, Upstream],
+        in_flight: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.draining = False
+        self._router = router
+        self._upstreams = upstreams
+        self._in_flight = in_flight
+        self._clock = clock
+        self._started = clock()
+
+    async def health(self, request: Request) -> Response:
+        """200 as long as the process answers, with a summary of every provider."""
+        body: dict[str, Any] = {"status": "draining" if self.draining else "ok"}
+        if request.scope.get("gateway.authorized", True):
+            body |= {
+                "version": __version__,
+                "uptime_seconds": round(self._clock() - self._started, 3),
+                "in_flight": self._in_flight(),
+                "providers": {name: self._provider(name) for name in self._router.members},
+                "routes": {name: [str(t) for t in targets] for name, targets in self._router.routes.items()},
+            }
+        return _json(body)
+
+    async def ready(self, _request: Request) -> Response:
+        """200, or 503 while draining or when no provider can be called."""
+        usable = [name for name, member in self._router.members.items() if member.off is None]
+        if self.draining or not usable:
+            return _json({"status": "draining" if self.draining else "no usable provider"}, 503)
+        return _json({"status": "ready"})
+
+    def _provider(self, name: str) -> dict[str, Any]:
+        off = self._router.members[name].off
+        if off is not None:
+            return {"on": False, "reason": off}
+        upstream = self._upstreams[name]
+        failure = upstream.last_failure
+        return {
+            "on": True,
+            "in_flight": upstream.in_flight,
+            "answered": upstream.answered,
+            "failed": upstream.failed,
+            "last_failure": failure and {"kind": failure.kind, "message": failure.message, "at": failure.at},
+        }
+
+
+class Index:
+    """`GET /`: what this is and where things are, for somebody who looks with a browser."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = list(paths)
+
+    async def __call__(self, _request: Request) -> Response:
+        return _json({"name": "local-llm-gateway", "version": __version__, "endpoints": self._paths})
+
+
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")

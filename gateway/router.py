@@ -1,0 +1,198 @@
+"""The router: from a model's name to an answer.
+
+A name stands for a plan, an ordered list of targets; each is tried until one begins to answer. Every
+attempt starts from the client's own request. What a failure may do stands in `errors.POLICY`.
+Policies of a single target (limits, breaker, retry) wrap its `Open` before it gets here.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+from msgspec import Struct
+
+from .chat import ChatRequest
+from .errors import ErrorKind, RequestError, UpstreamError
+from .exchange import Exchange, Open, Target
+from .providers.base import Feature, Provider, needs
+
+log = logging.getLogger("gateway.router")
+
+AUTO = "auto"
+MODEL_NAME = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
+"""What a model's name may look like, here and in the paths and headers it gets into."""
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    """A provider as the router sees it. `off` is why it cannot be called, None when it can.
+
+    `default_model` makes it a target of `auto`.
+    """
+
+    name: str
+    provider: Provider
+    open: Open
+    off: str | None = None
+    default_model: str | None = None
+
+
+class Router:
+    """Members in order of priority, named routes, and what models fail over to by their full names."""
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        routes: Mapping[str, Sequence[Target]] | None = None,
+        failover: Mapping[str, Sequence[Target]] | None = None,
+    ) -> None:
+        self.members = {member.name: member for member in members}
+        self.routes = dict(routes or {})
+        self._failover = dict(failover or {})
+        self._aliases = {alias: m.name for m in members for alias in m.provider.aliases}
+
+    def __repr__(self) -> str:
+        on = [name for name, member in self.members.items() if member.off is None]
+        return f"<Router {' '.join(on)}; routes {' '.join(self.routes) or 'none'}>"
+
+    @asynccontextmanager
+    async def open(self, request: ChatRequest) -> AsyncIterator[Exchange]:
+        """An answer from the first target that gives one. Raises `RequestError` and `UpstreamError`."""
+        plan = self.able(self.plan(request.model), request)
+        async with AsyncExitStack() as stack:
+            yield await self._first(stack, plan, request)
+
+    def plan(self, name: str) -> list[Target]:
+        """The targets that `name` stands for, in order. Raises `RequestError` when there are none."""
+        if MODEL_NAME.fullmatch(name) is None:
+            raise _no_model(f"{name[:80]!r} cannot be the name of a model")
+        if name in self.routes:
+            return list(self.routes[name])
+        if name == AUTO:
+            return self._auto()
+        target = self.target(name)
+        return [target, *self._failover.get(str(target), ())]
+
+    def target(self, name: str) -> Target:
+        """The one target of `provider/model`, or of a bare name that has a home. Raises `RequestError`."""
+        prefix, slash, model = name.partition("/")
+        member = self.members.get(self._aliases.get(prefix, prefix)) if slash and model else None
+        if member is not None:
+            return Target(member.name, model)
+        home = next((m for m in self.members.values() if _is_home(m.provider, name)), None)
+        if home is not None:
+            return Target(home.name, name)
+        raise _no_model(f"there is no model {name!r}: name it as provider/model, with one of {self._on()}")
+
+    def able(self, plan: Sequence[Target], request: ChatRequest) -> list[Target]:
+        """The targets of `plan` that are on and have what the request needs. Raises when none has."""
+        required = needs(request)
+        targets, refusals = [], []
+        for target in plan:
+            refusal = self._refusal(target, required)
+            if refusal is None:
+                targets.append(target)
+            else:
+                refusals.append(refusal)
+        if not targets:
+            raise _nobody(refusals, is_route=len(plan) > 1 or request.model in self.routes)
+        return targets
+
+    def _auto(self) -> list[Target]:
+        targets = [
+            Target(m.name, m.default_model)
+            for m in self.members.values()
+            if m.default_model is not None and m.off is None
+        ]
+        if targets:
+            return targets
+        keys = [" or ".join(m.provider.key_names) for m in self.members.values() if m.provider.key_names]
+        raise RequestError(
+            ErrorKind.UNAVAILABLE,
+            f"'auto' has no provider with a key: set {', '.join(keys)}, or ask for demo models by name",
+            param="model",
+        )
+
+    def _refusal(self, target: Target, required: Mapping[Feature, str]) -> RequestError | None:
+        """Why `target` cannot be asked for this, None when it can."""
+        member = self.members[target.provider]
+        if member.off is not None:
+            return _no_model(f"{target} cannot be called: {member.off}")
+        able = member.provider.capabilities(target.model).features
+        for feature, param in required.items():
+            if feature not in able:
+                words = _FEATURE_WORDS[feature]
+                return RequestError(
+                    ErrorKind.UNSUPPORTED, f"{target} cannot take {words} ('{param}')", param=param
+                )
+        return None
+
+    async def _first(self, stack: AsyncExitStack, plan: list[Target], request: ChatRequest) -> Exchange:
+        failures: list[tuple[Target, UpstreamError]] = []
+        for target in plan:
+            attempt = msgspec.structs.replace(request, model=target.model)
+            try:
+                exchange = await stack.enter_async_context(self.members[target.provider].open(attempt))
+            except UpstreamError as error:
+                failures.append((target, error))
+                if not error.failover:
+                    break
+                if len(failures) < len(plan):
+                    log.warning(
+                        "failover from %s to %s: %s (%s)",
+                        target,
+                        plan[len(failures)],
+                        error.message,
+                        error.kind,
+                    )
+            else:
+                exchange.attempts = len(failures) + 1
+                return exchange
+        raise _last_word(failures)
+
+    def _on(self) -> str:
+        return ", ".join(name for name, member in self.members.items() if member.off is None)
+
+
+_FEATURE_WORDS: dict[Feature, str] = {
+    "tools": "tools",
+    "custom_tools": "custom tools",
+    "images": "images",
+    "files": "files",
+    "audio": "audio",
+    "audio_output": "a wish for audio",
+    "json_schema": "a JSON schema",
+    "n": "several choices",
+}
+
+
+def _is_home(provider: Provider, name: str) -> bool:
+    return provider.owns is not None and provider.owns.match(name) is not None
+
+
+def _no_model(message: str) -> RequestError:
+    return RequestError(ErrorKind.NOT_FOUND, message, param="model")
+
+
+def _nobody(refusals: list[RequestError], *, is_route: bool) -> RequestError:
+    """Why no target of a plan can be asked: the one reason, or all of them."""
+    if not is_route or len(refusals) == 1:
+        return refusals[0]
+    reasons = "; ".join(refusal.message for refusal in refusals)
+    unsupported = next((r for r in refusals if r.kind is ErrorKind.UNSUPPORTED), None)
+    kind = ErrorKind.UNAVAILABLE if unsupported is None else ErrorKind.UNSUPPORTED
+    param = (unsupported or refusals[0]).param
+    return RequestError(kind, f"no target can serve this: {reasons}", param=param)
+
+
+def _last_word(failures: list[tuple[Target, UpstreamError]]) -> UpstreamError:
+    """The last failure, as its provider told it, with what was tried before."""
+    error = failures[-1][1]
+    error.attempts = len(failures)
+    if len(failures) > 1:
+        before = ", ".join(f"{target}: {other.code or other.kind}" for target, other in failures[:-1])
+        error.message = f"{error.message} (tried before: {before})"
+    return error

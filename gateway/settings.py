@@ -1,0 +1,449 @@
+"""The settings: one TOML file, decoded strictly, or none at all.
+
+Every setting is a field here with its default; `config/gateway.toml` shows them all. A mistake is one
+line that names the file, the key and what is allowed. Secrets are references (`env:NAME`, `file:PATH`),
+never values, and stand in memory as a type that prints `***`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .errors import SettingsError
+from .providers import PROVIDERS
+from .providers.base import Provider
+from .upstream import Timeouts, tls
+
+
+class Secret:
+    """A value that is never shown: `reveal` is the only way to it."""
+
+    __slots__ = ("_value", "source")
+
+    def __init__(self, value: str, source: str) -> None:
+        self._value = value
+        self.source = source
+        """Where it came from ("OPENAI_API_KEY", "/run/secrets/key"): this may be shown."""
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({self.source}: ***)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("a secret is not pickled")
+
+
+class SecretRef:
+    """Where a secret stands: `env:NAME` or `file:PATH`."""
+
+    __slots__ = ("kind", "place")
+
+    def __init__(self, kind: str, place: str) -> None:
+        self.kind = kind
+        self.place = place
+
+    def __repr__(self) -> str:
+        return f"{self.kind}:{self.place}"
+
+
+class Size(int):
+    """A size in bytes, written as a number of bytes or as text: `"20 MiB"`."""
+
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_SECRET = re.compile(r"(env|file):(.+)")
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the gateway listens and how it treats its clients. Times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    api_key: SecretRef | None = None
+    body_timeout: Seconds = 30
+    send_timeout: Seconds = 60
+    drain_timeout: Seconds = 30
+    keepalive_after: Seconds = 10
+    keepalive_every: Seconds = 15
+    max_body: Size = Size(20 << 20)
+
+
+class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Limits on calls to a provider, in seconds; what is absent is taken from the level above."""
+
+    connect: Seconds | None = None
+    first_byte: Seconds | None = None
+    idle: Seconds | None = None
+    content_idle: Seconds | None = None
+    total: Seconds | None = None
+
+    def over(self, base: Timeouts) -> Timeouts:
+        """These limits, and those of `base` where these say nothing."""
+        chosen = {f: v for f in self.__struct_fields__ if (v := getattr(self, f)) is not None}
+        return msgspec.structs.replace(base, **chosen)
+
+
+class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One provider. `type` is the API it speaks, by default the one of its own name.
+
+    `compatible` says that it is somebody else's server with that API, to which nothing is renamed and
+    nothing dropped: the default for a `base_url` under another name than the type's.
+    """
+
+    type: str | None = None
+    enabled: bool = True
+    api_key: SecretRef | None = None
+    base_url: str | None = None
+    default_model: str | None = None
+    models: list[str] | None = None
+    priority: int = 100
+    timeouts: TimeoutSettings = TimeoutSettings()
+    ca_file: str | None = None
+    tls_min: str = "1.3"
+    compatible: bool | None = None
+    options: dict[str, Any] = {}
+
+
+class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is said of one model by its full name. `failover`: targets to try after it, in order."""
+
+    failover: list[str] = []
+
+
+class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A name for an ordered list of targets (`provider/model`): order is priority."""
+
+    targets: Annotated[list[str], Meta(min_length=1)]
+
+
+class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`level`: "debug", "info", "warning" or "error"."""
+
+    level: str = "info"
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that can be set."""
+
+    server: ServerSettings = ServerSettings()
+    log: LogSettings = LogSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    providers: dict[str, ProviderSettings] = {}
+    models: dict[str, ModelSettings] = {}
+    routes: dict[str, RouteSettings] = {}
+
+
+class ProviderPlan(Struct, frozen=True, kw_only=True):
+    """A provider as settings and environment have it. `off` is why it cannot be used, None when it can."""
+
+    name: str
+    provider: Provider
+    settings: ProviderSettings
+    timeouts: Timeouts
+    key: Secret | None = None
+    off: str | None = None
+
+    @property
+    def default_model(self) -> str | None:
+        return self.settings.default_model or self.provider.default_model
+
+    @property
+    def base_url(self) -> str:
+        return self.settings.base_url or self.provider.base_url
+
+
+# ── reading ────────────────────────────────────────────────────────────────────────────────────────────
+
+CONFIG_NAME = "gateway.toml"
+
+
+def find(explicit: str | None, environ: Mapping[str, str]) -> Path | None:
+    """The settings file: the one named, GATEWAY_CONFIG, ./gateway.toml, or the user's; None without any.
+
+    Raises `SettingsError` when a file that was named is not there.
+    """
+    for named, by in ((explicit, "--config"), (environ.get("GATEWAY_CONFIG"), "GATEWAY_CONFIG")):
+        if named:
+            if not Path(named).is_file():
+                raise SettingsError(f"{named}: no such file (named by {by})")
+            return Path(named)
+    home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".config")
+    places = (Path(CONFIG_NAME), Path(home) / "gateway" / CONFIG_NAME)
+    return next((path for path in places if path.is_file()), None)
+
+
+def load(path: Path | None) -> Settings:
+    """The settings in the file at `path`; the defaults without one. Raises `SettingsError`."""
+    if path is None:
+        return Settings()
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    return parse(text, str(path))
+
+
+_NAMED_TABLES = {"providers": ProviderSettings, "models": ModelSettings, "routes": RouteSettings}
+
+
+def parse(text: str, name: str) -> Settings:
+    """The settings in TOML `text`, which came from `name`. Raises `SettingsError`."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{name}: not valid TOML: {error}") from None
+    named: dict[str, Any] = {}
+    for table, type in _NAMED_TABLES.items():  # one by one, so that a complaint can name the entry
+        entries = raw.pop(table, {})
+        if not isinstance(entries, dict):
+            raise SettingsError(f"{name}: {table}: expected tables such as [{table}.NAME]")
+        named[table] = {key: _convert(value, type, name, f"{table}.{key}") for key, value in entries.items()}
+    settings: Settings = msgspec.structs.replace(_convert(raw, Settings, name), **named)
+    for complaint in (*_check_server(settings), *_check_providers(settings), *_check_targets(settings)):
+        raise SettingsError(f"{name}: {complaint}")
+    return settings
+
+
+def _convert(raw: Any, type: Any, name: str, prefix: str = "") -> Any:
+    try:
+        return msgspec.convert(raw, type, dec_hook=_hook)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{name}: {_complaint(str(error), type, prefix)}") from None
+
+
+def _hook(type: Any, value: Any) -> Any:
+    return _size(value) if type is Size else _secret_ref(value)
+
+
+def _size(value: Any) -> Size:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match and (unit := _UNITS.get(match[2].lower())):
+        return Size(float(match[1]) * unit)
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return Size(value)
+    raise ValueError('expected a size such as "20 MiB" or a number of bytes')
+
+
+def _secret_ref(value: Any) -> SecretRef:
+    match = _SECRET.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("expected `env:NAME` or `file:PATH`: a secret itself does not stand in this file")
+    return SecretRef(match[1], match[2])
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`")
+_TYPES = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"} | {
+    "array": "a list",
+    "object": "a table",
+}
+
+
+def _complaint(text: str, root: Any, prefix: str) -> str:
+    """msgspec's words ("Expected `int`, got `str` - at `$.server.port`") as a line for people."""
+    reason, _, place = text.partition(" - at `$")
+    path = place.rstrip("`").lstrip(".")
+    path = ".".join(part for part in (prefix, path) if part)
+    if (unknown := _UNKNOWN.search(reason)) is not None:
+        allowed = _fields_at(root, place.rstrip("`"))
+        key = ".".join(part for part in (path, unknown[1]) if part)
+        return f"{key}: unknown key{_did_you_mean(unknown[1], allowed)}; allowed: {', '.join(allowed)}"
+    words = re.sub(r"`([^`]*)`", _plain_types, reason)
+    return f"{path or 'the file'}: {words[:1].lower()}{words[1:]}"
+
+
+def _plain_types(match: re.Match[str]) -> str:
+    """A type in msgspec's words (`float | null`) in plain ones; null goes without saying."""
+    names = [_TYPES.get(name, name) for name in match[1].split(" | ") if name != "null"]
+    return " or ".join(names) or "nothing"
+
+
+def _did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(allowed), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _fields_at(root: Any, place: str) -> list[str]:
+    """The fields of the Struct at a msgspec path such as `.providers[...].timeouts`."""
+    for step in re.findall(r"\.([^.\[]+)|(\[[^\]]*\])", place):
+        name = step[0]
+        if name and (field := next((f for f in msgspec.structs.fields(root) if f.name == name), None)):
+            root = field.type
+        root = _struct_in(root)
+    return [f.name for f in msgspec.structs.fields(root)]
+
+
+def _struct_in(type: Any) -> Any:
+    """`type`, or the Struct that a container or a union holds."""
+    if get_origin(type) is None:
+        return type
+    return next((s for arg in get_args(type) if isinstance(s := _struct_in(arg), msgspec.StructMeta)), type)
+
+
+# ── what types alone cannot say ────────────────────────────────────────────────────────────────────────
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+def _check_server(settings: Settings) -> Iterator[str]:
+    if settings.log.level not in _LEVELS:
+        yield f"log.level: expected one of {', '.join(_LEVELS)}"
+
+
+def _check_providers(settings: Settings) -> Iterator[str]:
+    for name, entry in settings.providers.items():
+        where = f"providers.{name}"
+        if _NAME.fullmatch(name) is None:
+            yield f"{where}: a provider's name has letters, digits, '-', '_' and '.' only"
+        if (type := entry.type or canonical(name)) not in PROVIDERS:
+            yield f"{where}.type: expected one of {', '.join(PROVIDERS)}, not {type!r}"
+            continue
+        if entry.base_url is not None and not entry.base_url.startswith(("http://", "https://")):
+            yield f"{where}.base_url: expected an address that begins with http:// or https://"
+        if entry.tls_min not in tls.VERSIONS:
+            yield f"{where}.tls_min: expected one of {', '.join(tls.VERSIONS)}"
+        if entry.ca_file is not None and not Path(entry.ca_file).is_file():
+            yield f"{where}.ca_file: no such file: {entry.ca_file}"
+        if entry.compatible and PROVIDERS[type].compatible is None:
+            yield f"{where}.compatible: nobody else's servers are known to speak {type}'s API"
+        try:
+            _convert(entry.options, PROVIDERS[type].options, where, "options")
+        except SettingsError as error:
+            yield str(error).replace(f"{where}: options", f"{where}.options")
+
+
+def _check_targets(settings: Settings) -> Iterator[str]:
+    known = {*PROVIDERS, *settings.providers}
+    lists = [(f"routes.{name}.targets", route.targets) for name, route in settings.routes.items()]
+    lists += [(f"models.{name}.failover", model.failover) for name, model in settings.models.items()]
+    lists += [(f"models.{name}", [name]) for name in settings.models]
+    for where, targets in lists:
+        for target in targets:
+            provider, slash, model = target.partition("/")
+            if not slash or not model:
+                yield f"{where}: expected provider/model, not {target!r}"
+            elif canonical(provider) not in known:
+                hint = _did_you_mean(provider, known)
+                yield f"{where}: there is no provider {provider!r}{hint}; known: {', '.join(sorted(known))}"
+
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_ALIASES = {alias: name for name, provider in PROVIDERS.items() for alias in provider.aliases}
+
+
+def canonical(name: str) -> str:
+    """A provider's own name for one of its aliases; any other name as it is."""
+    return _ALIASES.get(name, name)
+
+
+# ── with the environment ───────────────────────────────────────────────────────────────────────────────
+
+
+def plan_providers(settings: Settings, environ: Mapping[str, str]) -> list[ProviderPlan]:
+    """Every provider, built in or in the file, in the order in which `auto` would use them."""
+    entries = {name: ProviderSettings() for name in PROVIDERS}
+    for name, entry in settings.providers.items():
+        entries[canonical(name)] = entry
+    plans = [_plan(name, entry, settings, environ) for name, entry in entries.items()]
+    return sorted(plans, key=lambda plan: plan.settings.priority)
+
+
+def _plan(name: str, entry: ProviderSettings, settings: Settings, environ: Mapping[str, str]) -> ProviderPlan:
+    provider = PROVIDERS[entry.type or name]
+    if provider.configure is not None:
+        provider = provider.configure(msgspec.convert(entry.options, provider.options))
+    foreign = entry.base_url is not None and (entry.type or name) != name
+    if provider.compatible is not None and (entry.compatible or (entry.compatible is None and foreign)):
+        provider = provider.compatible
+    key, off = _provider_key(provider, entry, environ)
+    return ProviderPlan(
+        name=name,
+        provider=provider,
+        settings=entry,
+        timeouts=entry.timeouts.over(settings.timeouts.over(Timeouts())),
+        key=key,
+        off="switched off in the settings" if not entry.enabled else off,
+    )
+
+
+def _provider_key(
+    provider: Provider, entry: ProviderSettings, environ: Mapping[str, str]
+) -> tuple[Secret | None, str | None]:
+    """The key, or why there is none where one is needed."""
+    if entry.api_key is not None:
+        try:
+            return resolve(entry.api_key, environ), None
+        except SettingsError as error:
+            return None, str(error)
+    for name in provider.key_names:
+        if environ.get(name, "").strip():
+            try:
+                return resolve(SecretRef("env", name), environ), None
+            except SettingsError as error:
+                return None, str(error)
+    if provider.key_names:
+        return None, f"{' or '.join(provider.key_names)} is not set"
+    return None, None
+
+
+def resolve(reference: SecretRef, environ: Mapping[str, str]) -> Secret:
+    """The secret that `reference` names, without the white space around it.
+
+    Raises `SettingsError`, which names the place and never the value.
+    """
+    if reference.kind == "env":
+        value = environ.get(reference.place, "")
+    else:
+        try:
+            value = Path(reference.place).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not text"
+            raise SettingsError(f"{reference.place} cannot be read: {reason}") from None
+    value = value.strip()
+    if not value:
+        raise SettingsError(f"{reference.place} is {'not set' if reference.kind == 'env' else 'empty'}")
+    if not all(33 <= ord(c) <= 126 for c in value):
+        raise SettingsError(f"{reference.place} has characters that cannot be in a key")
+    return Secret(value, reference.place)
+
+
+GATEWAY_KEY = "GATEWAY_API_KEY"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def gateway_key(settings: Settings, environ: Mapping[str, str]) -> Secret | None:
+    """The key that clients have to bring, None when they need none.
+
+    Raises `SettingsError` when one is asked for and missing, or when other machines could call without.
+    """
+    server = settings.server
+    key: Secret | None = None
+    if server.api_key is not None:
+        try:
+            key = resolve(server.api_key, environ)
+        except SettingsError as error:
+            raise SettingsError(f"server.api_key: {error}") from None
+    elif environ.get(GATEWAY_KEY, "").strip():
+        key = resolve(SecretRef("env", GATEWAY_KEY), environ)
+    if key is None and server.host not in LOOPBACK:
+        raise SettingsError(
+            f"listening on {server.host} would let other machines use your keys: "
+            f"set {GATEWAY_KEY} to a secret that clients bring, or listen on 127.0.0.1"
+        )
+    return key

@@ -1,0 +1,117 @@
+"""The time limits of one exchange, watched by one timer.
+
+Reading a chunk only moves a number; the timer looks at the numbers when it fires and sets itself again.
+Time in which nobody waits for the provider (a slow client is being written to) does not count as silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from msgspec import Struct
+
+from ..errors import ErrorKind, UpstreamError
+
+
+class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits in seconds. `connect` includes TLS; `first_byte` counts from the start of the call.
+
+    `idle` is for any bytes, `content_idle` for bytes that bring content: comments and pings do not.
+    """
+
+    connect: float = 5
+    first_byte: float = 30
+    idle: float = 60
+    content_idle: float = 300
+    total: float = 600
+
+
+class Watchdog:
+    """Ends a wait for the provider that takes too long: `with watchdog: await …`.
+
+    Everything happens in the task that made it. Leaving raises `UpstreamError(TIMEOUT)` when a limit was
+    passed; `close` has to be called at the end.
+    """
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._loop = asyncio.get_running_loop()
+        self._start = self._since = self._loop.time()
+        self._waited = 0.0  # seconds of waiting since the last content
+        self._has_bytes = False
+        self._waiting = False
+        self._expired: str | None = None
+        self._cancelling = 0
+        self._task: asyncio.Task[object] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self._loop.time() - self._start
+
+    def bytes_arrived(self) -> None:
+        self._has_bytes = True
+
+    def content_arrived(self) -> None:
+        self._waited = 0.0
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        self._cancelling = self._task.cancelling()
+        self._since = self._loop.time()
+        self._waiting = True
+        self._set()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._waiting = False
+        self._waited += self._loop.time() - self._since
+        if self._expired is None or self._task is None:
+            return
+        if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise UpstreamError(ErrorKind.TIMEOUT, self._expired) from None
+
+    def close(self) -> None:
+        """Stops the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _deadline(self) -> tuple[float, str]:
+        """When the first limit is passed, on the loop's clock, and how to say it."""
+        limits = self._timeouts
+        total = (self._start + limits.total, f"the answer took longer than {limits.total:g} s")
+        if not self._has_bytes:
+            first = (self._start + limits.first_byte, f"sent no byte within {limits.first_byte:g} s")
+            return min(first, total)
+        idle = (self._since + limits.idle, f"sent no byte for {limits.idle:g} s")
+        left = limits.content_idle - self._waited
+        content = (self._since + left, f"sent no content for {limits.content_idle:g} s")
+        return min(idle, content, total)
+
+    def _set(self) -> None:
+        when, _ = self._deadline()
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if not self._waiting or self._expired is not None:
+            return  # the next wait sets it again
+        when, reason = self._deadline()
+        if self._loop.time() < when:
+            self._timer = self._loop.call_at(when, self._fire)
+            return
+        self._expired = reason
+        assert self._task is not None
+        self._task.cancel()

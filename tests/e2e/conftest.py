@@ -1,0 +1,94 @@
+"""A gateway and a simulator on real sockets, one pair a test module, in the module's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest_asyncio
+import uvicorn
+from openai import AsyncOpenAI
+
+from gateway import app, server, settings
+from gateway.simulator import Simulator
+
+NATIVE = ("openai", "anthropic", "gemini")
+MODELS = {  # a model of each that takes everything the tests ask for
+    "openai": "openai/gpt-5.4",
+    "anthropic": "anthropic/claude-sonnet-5",
+    "gemini": "gemini/gemini-3.8-flash",
+}
+KEYS = {"OPENAI_API_KEY": "sim-key", "ANTHROPIC_API_KEY": "sim-key", "GEMINI_API_KEY": "sim-key"}
+
+BASE = """
+[providers.demo.options]
+pace = 0.0
+[timeouts]
+first_byte = 5
+[routes.pair]
+targets = ["openai/gpt-5.4", "anthropic/claude-sonnet-5"]
+[routes.trio]
+targets = ["anthropic/claude-sonnet-5", "gemini/gemini-3.8-flash", "openai/gpt-5.4"]
+"""
+
+
+def pointed_at(sim: Simulator, text: str = BASE) -> str:
+    """Settings that send every native provider to the simulator."""
+    places = "".join(f'[providers.{name}]\nbase_url = "{sim.url(name)}"\n' for name in NATIVE)
+    local = (
+        f'[providers.local]\ntype = "openai"\nbase_url = "{sim.url("openai")}"\napi_key = "env:LOCAL_KEY"\n'
+    )
+    return text + places + local
+
+
+@asynccontextmanager
+async def serving(text: str, environ: Mapping[str, str] | None = None) -> AsyncIterator[str]:
+    """A gateway with these settings on a free port, under the real server: its address."""
+    chosen = {**KEYS, "LOCAL_KEY": "sim-local", **(environ or {})}
+    gateway = app.build(settings.parse(text, "test"), chosen)
+    sock = server.listen("127.0.0.1", 0)
+    running = uvicorn.Server(server.uvicorn_config(gateway))
+    task = asyncio.create_task(running.serve(sockets=[sock]))
+    while not running.started:
+        await asyncio.sleep(0.005)
+    try:
+        yield server.url_of(sock)
+    finally:
+        running.should_exit = True
+        await task
+        sock.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_sim() -> AsyncIterator[Simulator]:
+    async with Simulator() as sim:
+        yield sim
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(shared_sim: Simulator) -> AsyncIterator[str]:
+    async with serving(pointed_at(shared_sim)) as address:
+        yield address
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def sim(shared_sim: Simulator) -> AsyncIterator[Simulator]:
+    """The module's simulator, with nothing scripted and nothing recorded."""
+    shared_sim.reset()
+    yield shared_sim
+    shared_sim.reset()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(url: str, sim: Simulator) -> AsyncIterator[AsyncOpenAI]:
+    """The official SDK, which repeats nothing by itself."""
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def http(url: str, sim: Simulator) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=url, timeout=10) as made:
+        yield made
