@@ -54,6 +54,8 @@ class Policy(NamedTuple):
     """Whether the next target of a route is tried."""
     keep_status: bool = False
     """Whether an upstream's own 4xx status goes to the client."""
+    keep_code: bool = True
+    """Whether an upstream's own code does, when it has one."""
 
 
 POLICY: dict[ErrorKind, Policy] = {
@@ -65,8 +67,8 @@ POLICY: dict[ErrorKind, Policy] = {
     ErrorKind.TOO_LARGE: Policy(413, "invalid_request_error", "request_too_large", False),
     ErrorKind.NOT_FOUND: Policy(404, "invalid_request_error", "model_not_found", True),
     ErrorKind.CONFLICT: Policy(502, "upstream_error", "upstream_error", True),
-    # 401 is for the gateway's own key; a wrong key is not cured by another provider's answer
-    ErrorKind.AUTH: Policy(502, "upstream_error", "provider_auth_error", False),
+    # 401 and its codes are for the gateway's own key; a wrong key is not cured by another's answer
+    ErrorKind.AUTH: Policy(502, "upstream_error", "provider_auth_error", False, keep_code=False),
     ErrorKind.RATE_LIMIT: Policy(429, "rate_limit_error", "rate_limit_exceeded", True),
     ErrorKind.QUOTA: Policy(429, "insufficient_quota", "insufficient_quota", True),
     ErrorKind.UNREACHABLE: Policy(502, "upstream_error", "upstream_unreachable", True),
@@ -132,7 +134,7 @@ class GatewayError(Exception):
         self.hop = hop
         self.status = status or policy.status
         self.type = type or policy.type
-        self.code = code or policy.code
+        self.code = (policy.keep_code and code) or policy.code
         self.param = param
         self.retry_after = retry_after
 

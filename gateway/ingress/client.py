@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.types import Receive, Scope, Send
 
@@ -16,6 +16,10 @@ from .. import sse
 from ..errors import ErrorKind, RequestError
 
 Header = tuple[str, str]
+
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 64 << 20
+"""How long, and how much, of a body that is too large is still read and thrown away."""
 
 
 class ClientGone(Exception):
@@ -41,17 +45,34 @@ class Client:
 
         Raises `RequestError` when it is larger or slower, and `ClientGone`.
         """
-        declared = self.headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > limit:
-            raise _too_large(limit)
+        declared = self.headers.get("content-length", "")
+        fits = not declared.isdigit() or int(declared) <= limit
         try:
             async with asyncio.timeout(seconds):
-                return await self._read(limit)
+                body = await self._read(limit) if fits else None
         except TimeoutError:
             message = f"the body did not arrive within {seconds:g} s"
             raise RequestError(ErrorKind.BAD_REQUEST, message, status=408, code="request_timeout") from None
+        if body is None:
+            await self._linger()
+            raise RequestError(ErrorKind.TOO_LARGE, f"the body is larger than {limit} bytes")
+        return body
 
-    async def _read(self, limit: int) -> bytes:
+    async def _linger(self) -> None:
+        """Reads on what is not wanted: a client that is cut off while it writes never sees the answer."""
+        if "expect" in self.headers:
+            return  # it asked first, and has not begun
+        size = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while size < LINGER_BYTES:
+                    message = await self._receive()
+                    size += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
+
+    async def _read(self, limit: int) -> bytes | None:
+        """The body; None as soon as it is larger than `limit`."""
         pieces: list[bytes] = []
         size = 0
         while True:
@@ -62,7 +83,7 @@ class Client:
             piece = message.get("body", b"")
             size += len(piece)
             if size > limit:
-                raise _too_large(limit)
+                return None
             pieces.append(piece)
             if not message.get("more_body", False):
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -114,10 +135,6 @@ class Client:
             pass
         if not self._finished:
             self.abort()
-
-
-def _too_large(limit: int) -> RequestError:
-    return RequestError(ErrorKind.TOO_LARGE, f"the body is larger than {limit} bytes")
 
 
 class EventStream:

@@ -72,6 +72,10 @@ class ChatCompletions:
             await self._serve(client, call)
         except ClientGone:
             pass  # nobody is left to be told
+        except asyncio.CancelledError:  # the server ends; it does not want this back
+            call.error = _shutting_down()
+            if not client.status:
+                await client.answer(503, call.error.encoded(), _error_headers(call, call.error))
         except GatewayError as error:
             call.error = error
             await client.answer(error.status, error.encoded(), _error_headers(call, error))
@@ -132,7 +136,7 @@ class ChatCompletions:
             except asyncio.CancelledError:
                 if client.gone or not stream.started:
                     raise
-                await _break_off(stream, call, GatewayError(ErrorKind.UNAVAILABLE, "is shutting down"))
+                await _break_off(stream, call, _shutting_down())
             except GatewayError as error:
                 if not stream.started:
                     raise
@@ -177,6 +181,10 @@ async def _break_off(stream: EventStream, call: Call, error: GatewayError) -> No
         error = UpstreamError(ErrorKind.INTERRUPTED, error.message, hop=error.hop)
     call.error = error
     await stream.finish(sse.encode(error.encoded()))
+
+
+def _shutting_down() -> GatewayError:
+    return GatewayError(ErrorKind.UNAVAILABLE, "is shutting down", code="shutting_down")
 
 
 def _own_fault() -> GatewayError:
@@ -279,6 +287,8 @@ class Models:
     async def get(self, request: Request) -> Response:
         """One model by its name, or by a bare name that has a home."""
         name: str = request.path_params["model_id"]
+        if not name:
+            return await self.list(request)
         known = {entry.id: entry for entry in await self._catalog.models()}
         entry = known.get(name) or known.get(self._full_name(name))
         if entry is None:

@@ -85,6 +85,11 @@ class Simulator:
     # --- what a test says and asks
     # ---------------------------------------------------------------------------
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The names of the stand-ins."""
+        return tuple(STAND_INS)
+
     def url(self, provider: str) -> str:
         """What a client of this provider sets as its base URL. Raises KeyError for an unknown provider."""
         return f"http://{self.host}:{self.port}/{provider}{STAND_INS[provider].base}"
