@@ -34,6 +34,7 @@ class Gateway(Struct):
 
     app: ASGIApp
     settings: Settings
+    needs_key: bool
     plans: list[ProviderPlan]
     router: Router
     health: Health
@@ -76,7 +77,14 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Gateway:
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
     app.router.redirect_slashes = False
     guarded = AccessGuard(app, key.reveal() if key else None)
-    return Gateway(app=guarded, settings=settings, plans=plans, router=router, health=health)
+    return Gateway(
+        app=guarded,
+        settings=settings,
+        needs_key=key is not None,
+        plans=plans,
+        router=router,
+        health=health,
+    )
 
 
 def _upstream(plan: ProviderPlan) -> Upstream:

@@ -1,15 +1,15 @@
 """The command line: thin. Each command imports what it needs when it runs, so that all of them start fast.
 
-A user's mistake is one line and exit code 2; anything that fails while running is one line and 1.
+A user's mistake is one line on standard error and exit code 2, never a traceback.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from . import __version__
 from .errors import SettingsError
@@ -17,46 +17,24 @@ from .errors import SettingsError
 if TYPE_CHECKING:
     from .simulator import Simulator
 
-app = typer.Typer(
-    name="gateway",
-    help="A local LLM gateway: OpenAI-compatible inside, every provider's native API outside.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+_PORT = click.IntRange(0, 65_535)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gateway", message="%(prog)s %(version)s")
+def commands() -> None:
+    """A local LLM gateway: OpenAI-compatible inside, every provider's native API outside."""
+
+
+@commands.command()
+@click.option(
+    "--config",
+    metavar="FILE",
+    help="The settings. Without: GATEWAY_CONFIG, ./gateway.toml, gateway/gateway.toml in your config folder.",
 )
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"gateway {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """What every command has."""
-
-
-@app.command()
-def serve(
-    config: Annotated[
-        str | None,
-        typer.Option(help="The settings file. Without: GATEWAY_CONFIG, ./gateway.toml, your config folder."),
-    ] = None,
-    host: Annotated[
-        str | None, typer.Option(help="The address to listen on; 127.0.0.1 unless the settings say another.")
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, help="The port; 8080 unless the settings say another, 0 is any free one."
-        ),
-    ] = None,
-) -> None:
+@click.option("--host", help="The address to listen on; 127.0.0.1 unless the settings say another.")
+@click.option("--port", type=_PORT, help="The port; 8080 unless the settings say another, 0 is any free one.")
+def serve(config: str | None, host: str | None, port: int | None) -> None:
     """Start the gateway."""
     import msgspec
 
@@ -65,24 +43,20 @@ def serve(
     from .telemetry import logs
 
     chosen = settings.load(settings.find(config, os.environ))
-    given = {"host": host, "port": port}
-    listening = msgspec.structs.replace(
-        chosen.server, **{name: value for name, value in given.items() if value is not None}
-    )
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    listening = msgspec.structs.replace(chosen.server, **given)
     chosen = msgspec.structs.replace(chosen, server=listening)
     logs.configure(chosen.log.level)
     gateway = build(chosen, os.environ)
     sock = server.listen(listening.host, listening.port)
-    needs_key = settings.gateway_key(chosen, os.environ) is not None
-    text = welcome.text(server.url_of(sock), gateway.plans, needs_key=needs_key)
+    text = welcome.text(server.url_of(sock), gateway.plans, needs_key=gateway.needs_key)
     server.run(gateway, sock, on_start=lambda: print(text, flush=True))
 
 
-@app.command()
-def simulate(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 is any free one.")] = 8090,
-    faults: Annotated[bool, typer.Option("--faults", help="Print the kinds of faults, and end.")] = False,
-) -> None:
+@commands.command()
+@click.option("--port", type=_PORT, default=8090, show_default=True, help="The port; 0 is any free one.")
+@click.option("--faults", is_flag=True, help="Print the kinds of faults, and end.")
+def simulate(port: int, faults: bool) -> None:
     """Start stand-ins that speak each provider's native API on loopback, with faults on demand."""
     import asyncio
 
@@ -96,6 +70,8 @@ def simulate(
         asyncio.run(simulator.serve(port=port, ready=lambda sim: print(_simulator_welcome(sim), flush=True)))
     except OSError as error:
         raise SettingsError(f"cannot listen on port {port}: {error.strerror}") from None
+    except KeyboardInterrupt:
+        return
 
 
 def _simulator_welcome(sim: Simulator) -> str:
@@ -118,9 +94,7 @@ A gateway that calls them instead of the providers has this in its settings
 def main() -> None:
     """The entry point of the `gateway` command."""
     try:
-        app(standalone_mode=True)
+        commands(prog_name="gateway")
     except SettingsError as error:
         print(f"gateway: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)

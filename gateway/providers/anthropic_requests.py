@@ -64,9 +64,9 @@ _MAX_CACHE_MARKS = 4
 
 
 class AnthropicOptions(Options, frozen=True, forbid_unknown_fields=True):
-    """`version` is the API's, `beta` names betas to take part in; `automatic_cache` caches each prompt.
-
-    With a `version` from 2026-10-21 on no model takes sampling parameters.
+    """`version`: the version of the API; from 2026-10-21 on no model takes sampling parameters
+    `beta`: names of betas to take part in
+    `automatic_cache`: whether the API caches every prompt by itself
     """
 
     version: str = "2023-06-01"

@@ -74,7 +74,10 @@ class ModelPage(Struct, frozen=True):
 
 
 class Options(Struct, frozen=True, forbid_unknown_fields=True):
-    """A provider's own settings (`[providers.NAME.options]`): none, unless it defines some."""
+    """A provider's own settings (`[providers.NAME.options]`): none, unless it defines some.
+
+    The docstring of a subclass says what each is, on a line of its own: the documentation prints it.
+    """
 
 
 EventDecoder: TypeAlias = Callable[[Event], Chunk | None]

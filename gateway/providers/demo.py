@@ -59,7 +59,7 @@ STORY = (
 
 
 class DemoOptions(Options, frozen=True, forbid_unknown_fields=True):
-    """`pace`: seconds between two tokens. A request may bring its own as the field `pace`."""
+    """`pace`: seconds between two tokens; a request may bring its own as a field of this name"""
 
     pace: float = 0.02
 

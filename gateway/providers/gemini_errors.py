@@ -43,7 +43,6 @@ class Rule(NamedTuple):
     status: int
     words: str
     kind: ErrorKind
-    code: str | None = None
 
 
 RULES = (  # the first that matches counts; then the status alone
@@ -70,12 +69,11 @@ def parse_error(status: int, headers: Headers, body: bytes) -> UpstreamError:
     if status < 400:
         status = _status_of(error)
     message = str(error.get("message") or "")
-    kind, code = _kind(status, _evidence(error, message))
+    kind = _kind(status, _evidence(error, message))
     return UpstreamError(
         kind,
         message or f"answered with status {status}",
         upstream_status=status,
-        code=code,
         retry_after=None if kind is ErrorKind.QUOTA else _wait(error, message, headers),
     )
 
@@ -101,11 +99,11 @@ def _status_of(error: Json) -> int:
     return _STATUS_BY_NAME.get(str(error.get("status")), 500)
 
 
-def _kind(status: int, evidence: str) -> tuple[ErrorKind, str | None]:
+def _kind(status: int, evidence: str) -> ErrorKind:
     for pattern, rule in _RULES:
         if rule.status == status and pattern.search(evidence):
-            return rule.kind, rule.code
-    return kind_of_status(status), None
+            return rule.kind
+    return kind_of_status(status)
 
 
 def _details(error: Json) -> Iterator[Json]:

@@ -21,8 +21,10 @@ from .gemini_tools import declarations, tool_fields
 
 
 class GeminiOptions(Options, frozen=True, forbid_unknown_fields=True):
-    """`api_version` of all paths; `safety_settings`, harm category → threshold, of every request;
-    `include_thoughts` asks for summaries of the thoughts even when a request names no effort."""
+    """`api_version`: the version in all paths
+    `safety_settings`: harm category → threshold, for every request
+    `include_thoughts`: whether to ask for the thoughts also when a request names no effort
+    """
 
     api_version: Annotated[str, Meta(pattern=r"^v\d+[a-z0-9]*\Z")] = "v1beta"
     safety_settings: dict[str, str] = msgspec.field(default_factory=dict)

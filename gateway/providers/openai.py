@@ -199,7 +199,9 @@ def parse_models(body: bytes) -> ModelPage:
 
 
 class OpenAIOptions(Options, frozen=True, forbid_unknown_fields=True):
-    """`organization` and `project` that calls are billed to, when a key has several."""
+    """`organization`: the organization that calls are billed to, when a key has several
+    `project`: the project that calls are billed to
+    """
 
     organization: str | None = None
     project: str | None = None

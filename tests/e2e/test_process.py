@@ -238,6 +238,8 @@ async def test_the_simulator_command_serves_a_gateway():
                 assert await gateway.end(signal.SIGTERM) == 0
         finally:
             path.unlink()
+        assert await simulator.end(signal.SIGINT) == 0
+        assert simulator.logged == ""
 
 
 async def test_no_key_is_in_what_is_printed_or_logged(tmp_path: Path):
