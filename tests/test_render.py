@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.chat import ChatRequest, Chunk, ToolCallDelta, Usage, fold
 from gateway.ingress import render
-from gateway.providers import openai_answers
+from gateway.providers.openai import answers as openai_answers
 from gateway.sse import Decoder, Event
 
 from .fakes import DONE, ROLE, chat, delta, sse

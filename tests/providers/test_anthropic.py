@@ -16,10 +16,10 @@ import pytest
 
 from gateway.chat import ChatRequest
 from gateway.errors import ErrorKind, UpstreamError
-from gateway.providers import anthropic_requests
 from gateway.providers.anthropic import PROVIDER
-from gateway.providers.anthropic_messages import CONTINUE, NO_RESULT
-from gateway.providers.anthropic_requests import AnthropicOptions
+from gateway.providers.anthropic import requests as anthropic_requests
+from gateway.providers.anthropic.messages import CONTINUE, NO_RESULT
+from gateway.providers.anthropic.requests import AnthropicOptions
 from gateway.providers.base import HttpRequest, Provider
 
 from .cases import CLOCK, FIXTURES, PDF, WEATHER, call, request, user

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.providers.anthropic import PROVIDER
-from gateway.providers.anthropic_schema import (
+from gateway.providers.anthropic.schema import (
     MAX_OPTIONAL,
     MAX_OPTIONAL_OF_ONE,
     Grammar,

@@ -15,10 +15,10 @@ from gateway.errors import ErrorKind, UpstreamError
 from gateway.providers import gemini
 from gateway.providers.base import HttpRequest
 from gateway.providers.gemini import PROVIDER, build_request
-from gateway.providers.gemini_contents import MISSING_RESULT, SENTINEL
-from gateway.providers.gemini_models import traits
-from gateway.providers.gemini_parts import function_name
-from gateway.providers.gemini_requests import GeminiOptions
+from gateway.providers.gemini.contents import MISSING_RESULT, SENTINEL
+from gateway.providers.gemini.models import traits
+from gateway.providers.gemini.parts import function_name
+from gateway.providers.gemini.requests import GeminiOptions
 
 from .cases import CLOCK, PDF, PNG, WEATHER, call, request, user
 

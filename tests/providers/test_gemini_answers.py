@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.chat import Chunk, Usage, fold
 from gateway.errors import ErrorKind, UpstreamError
 from gateway.providers.gemini import PROVIDER, parse_error
-from gateway.providers.gemini_parts import function_name
+from gateway.providers.gemini.parts import function_name
 from gateway.sse import Decoder, Event
 
 from .cases import FIXTURES, decode, request, user

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ErrorKind, UpstreamError
-from gateway.providers.gemini_schema import (
+from gateway.providers.gemini.schema import (
     HINTS,
     JSON_KEYWORDS,
     MAX_NODES,

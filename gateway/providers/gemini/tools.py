@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..chat import ChatRequest, Json, ToolChoice
-from .base import unsupported
-from .gemini_models import Traits
-from .gemini_parts import function_name
-from .gemini_schema import is_empty, json_schema, openapi_schema
+from ...chat import ChatRequest, Json, ToolChoice
+from ..base import unsupported
+from .models import Traits
+from .parts import function_name
+from .schema import is_empty, json_schema, openapi_schema
 
 MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
-from ..chat import ChatRequest, Json
-from .anthropic_messages import Conversation, ended, translate
-from .anthropic_models import BUDGETS, EFFORTS, MIN_BUDGET, family
-from .anthropic_parts import text_block
-from .anthropic_schema import Grammar
-from .anthropic_tools import Choice, ToolNames, choose, declare
-from .base import HttpRequest, Options, dropped, json_body, unsupported
+from ...chat import ChatRequest, Json
+from ..base import HttpRequest, Options, dropped, json_body, unsupported
+from .messages import Conversation, ended, translate
+from .models import BUDGETS, EFFORTS, MIN_BUDGET, family
+from .parts import text_block
+from .schema import Grammar
+from .tools import Choice, ToolNames, choose, declare
 
 PATH = "/v1/messages"
 

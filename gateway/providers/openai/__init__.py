@@ -16,9 +16,10 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from ..chat import ChatRequest, Json
-from .base import HttpRequest, ModelInfo, ModelPage, Options, Provider, json_body
-from .openai_answers import event_decoder, parse_error, parse_response
+from ...chat import ChatRequest, Json
+from ..base import HttpRequest, ModelInfo, ModelPage, Options, Provider, json_body
+from .answers import event_decoder, parse_response
+from .errors import parse_error
 
 PATH = "/chat/completions"
 

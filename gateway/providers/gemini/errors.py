@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..chat import Json
-from ..errors import ErrorKind, UpstreamError, kind_of_status
-from .base import Headers, plain_error, retry_after
+from ...chat import Json
+from ...errors import ErrorKind, UpstreamError, kind_of_status
+from ..base import Headers, plain_error, retry_after
 
 _STATUS_BY_NAME = {  # google.rpc.Code, for errors that carry no number
     "INVALID_ARGUMENT": 400,

@@ -18,10 +18,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from ..chat import AssistantMessage, ChatRequest, Json, Message, ToolCall, ToolMessage, texts
-from .base import parse_arguments, unsupported
-from .gemini_models import Traits
-from .gemini_parts import fits_in_result, function_name, parts_of
+from ...chat import AssistantMessage, ChatRequest, Json, Message, ToolCall, ToolMessage, texts
+from ..base import parse_arguments, unsupported
+from .models import Traits
+from .parts import fits_in_result, function_name, parts_of
 
 SENTINEL = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
 """Base64 of `skip_thought_signature_validator`: what a call carries whose signature nobody has any more."""

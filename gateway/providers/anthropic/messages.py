@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from ..chat import (
+from ...chat import (
     AssistantMessage,
     ChatRequest,
     DeveloperMessage,
@@ -25,9 +25,9 @@ from ..chat import (
     ToolMessage,
     UserMessage,
 )
-from .anthropic_parts import WORDS, blocks_of, cached, text_block
-from .anthropic_tools import ToolNames, name_of
-from .base import parse_arguments
+from ..base import parse_arguments
+from .parts import WORDS, blocks_of, cached, text_block
+from .tools import ToolNames, name_of
 
 EMPTY = "."
 """What a user turn without words says: blank texts are refused, and dropping it would change the order."""

@@ -1,9 +1,9 @@
 """Google's Gemini API in its own words: `generateContent` and `streamGenerateContent`.
 
 Here is the provider's record: addresses, features, the list of models, and the one case that takes a
-second call. What a request becomes stands in `gemini_requests`, and under it in `gemini_contents`,
-`gemini_parts`, `gemini_tools` and `gemini_schema`; what models refuse in `gemini_models`; answers in
-`gemini_answers` and `gemini_errors`. Follows the Gemini API reference, `v1beta` (November 2026).
+second call. What a request becomes stands in `requests`, and under it in `contents`,
+`parts`, `tools` and `schema`; what models refuse in `models`; answers in
+`answers` and `errors`. Follows the Gemini API reference, `v1beta` (November 2026).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from ..chat import ChatRequest
-from ..errors import ErrorKind, UpstreamError
-from .base import (
+from ...chat import ChatRequest
+from ...errors import ErrorKind, UpstreamError
+from ..base import (
     ALL_FEATURES,
     Capabilities,
     Conversation,
@@ -31,10 +31,10 @@ from .base import (
     path_segment,
     unsupported,
 )
-from .gemini_answers import event_decoder, parse_response
-from .gemini_errors import parse_error
-from .gemini_models import CONTEXT_WINDOW, MAINLINE, MAX_OUTPUT
-from .gemini_requests import Draft, GeminiOptions
+from .answers import event_decoder, parse_response
+from .errors import parse_error
+from .models import CONTEXT_WINDOW, MAINLINE, MAX_OUTPUT
+from .requests import Draft, GeminiOptions
 
 IGNORES = frozenset(
     (

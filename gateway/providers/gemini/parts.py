@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from ..chat import (
+from ...chat import (
     ChatRequest,
     Content,
     DeveloperMessage,
@@ -22,8 +22,8 @@ from ..chat import (
     SystemMessage,
     texts,
 )
-from .base import data_url, unsupported
-from .gemini_models import Traits
+from ..base import data_url, unsupported
+from .models import Traits
 
 # ── names of functions ─────────────────────────────────────────────────────────────────────────────────
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ..chat import Json
+from ...chat import Json
 
 FORMATS = frozenset(
     ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")

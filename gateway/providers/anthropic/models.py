@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
-from .base import Capabilities, Feature
+from ..base import Capabilities, Feature
 
 Thinking: TypeAlias = Literal[
     "always",  # cannot be turned off

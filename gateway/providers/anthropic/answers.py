@@ -13,12 +13,12 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Raw, Struct
 
-from ..chat import END, ChatRequest, Chunk, Json, ToolCallDelta, Usage, fold
-from ..errors import ErrorKind, UpstreamError
-from ..sse import Event
-from .anthropic_errors import error_of
-from .anthropic_tools import ToolNames
-from .base import EventDecoder
+from ...chat import END, ChatRequest, Chunk, Json, ToolCallDelta, Usage, fold
+from ...errors import ErrorKind, UpstreamError
+from ...sse import Event
+from ..base import EventDecoder
+from .errors import error_of
+from .tools import ToolNames
 
 FINISH_REASONS = {
     "end_turn": "stop",

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..chat import AssistantMessage, ChatRequest, Function, Json, ToolCall, ToolChoice
-from .anthropic_models import Family
-from .anthropic_schema import NOTHING, Grammar, loose
-from .base import unsupported
+from ...chat import AssistantMessage, ChatRequest, Function, Json, ToolCall, ToolChoice
+from ..base import unsupported
+from .models import Family
+from .schema import NOTHING, Grammar, loose
 
 SEARCH = "web_search"
 _SEARCH_TOOL = "web_search_20250305"  # the newest version that every model takes

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from ..chat import Json
-from ..errors import ErrorKind, UpstreamError, kind_of_status
-from .base import Headers, plain_error, retry_after
+from ...chat import Json
+from ...errors import ErrorKind, UpstreamError, kind_of_status
+from ..base import Headers, plain_error, retry_after
 
 STATUS_BY_TYPE = {  # for errors in a stream, which have no status of their own
     "invalid_request_error": 400,

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from ..chat import Json
-from .base import unsupported
+from ...chat import Json
+from ..base import unsupported
 
 JSON_KEYWORDS = frozenset(
     (

@@ -9,8 +9,8 @@ import base64
 import binascii
 from collections.abc import Callable
 
-from ..chat import Content, Json, Part
-from .base import data_url, unsupported
+from ...chat import Content, Json, Part
+from ..base import data_url, unsupported
 
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _PDF = "application/pdf"

@@ -15,13 +15,13 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from ..chat import AssistantMessage, ChatRequest, Message
-from ..errors import ErrorKind, UpstreamError
-from .anthropic_answers import event_decoder, parse_response
-from .anthropic_errors import parse_error
-from .anthropic_models import capabilities, family
-from .anthropic_requests import IGNORES, AnthropicOptions, build_request
-from .base import Conversation, HttpRequest, ModelInfo, ModelPage, Provider
+from ...chat import AssistantMessage, ChatRequest, Message
+from ...errors import ErrorKind, UpstreamError
+from ..base import Conversation, HttpRequest, ModelInfo, ModelPage, Provider
+from .answers import event_decoder, parse_response
+from .errors import parse_error
+from .models import capabilities, family
+from .requests import IGNORES, AnthropicOptions, build_request
 
 # ── thoughts that the API does not take back ───────────────────────────────────────────────────────────
 

@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from ..chat import ChatRequest, Chunk, Json, ToolCallDelta, Usage
-from ..errors import ErrorKind, UpstreamError
-from ..sse import Event
-from .base import EventDecoder
-from .gemini_errors import parse_error
-from .gemini_parts import function_name
+from ...chat import ChatRequest, Chunk, Json, ToolCallDelta, Usage
+from ...errors import ErrorKind, UpstreamError
+from ...sse import Event
+from ..base import EventDecoder
+from .errors import parse_error
+from .parts import function_name
 
 # ── how answers end ────────────────────────────────────────────────────────────────────────────────────
 

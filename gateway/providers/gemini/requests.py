@@ -11,13 +11,13 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from ..chat import ChatRequest, DeveloperMessage, Json, SystemMessage
-from .base import Options, unsupported
-from .gemini_contents import History, signatures_in_functions
-from .gemini_models import can_think, thinking, traits
-from .gemini_parts import instructions
-from .gemini_schema import json_schema, openapi_schema
-from .gemini_tools import declarations, tool_fields
+from ...chat import ChatRequest, DeveloperMessage, Json, SystemMessage
+from ..base import Options, unsupported
+from .contents import History, signatures_in_functions
+from .models import can_think, thinking, traits
+from .parts import instructions
+from .schema import json_schema, openapi_schema
+from .tools import declarations, tool_fields
 
 
 class GeminiOptions(Options, frozen=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ..chat import Json
+from ...chat import Json
 
 OLDEST = (0, 0)
 NEWEST = (99, 0)
