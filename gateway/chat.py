@@ -98,6 +98,7 @@ class ToolCall(Struct, frozen=True, omit_defaults=True, kw_only=True):
 class SystemMessage(Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="role", tag="system"):
     content: Content
     name: str | None = None
+    cache_control: Json | None = None
 
 
 class DeveloperMessage(
@@ -105,11 +106,13 @@ class DeveloperMessage(
 ):
     content: Content
     name: str | None = None
+    cache_control: Json | None = None
 
 
 class UserMessage(Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="role", tag="user"):
     content: Content
     name: str | None = None
+    cache_control: Json | None = None
 
 
 class AssistantMessage(
@@ -454,7 +457,8 @@ class Chunk(Struct, frozen=True, omit_defaults=True, kw_only=True):
     `wire` is the chunk as JSON in canonical OpenAI form when the upstream speaks that dialect: it goes to
     the client as it is. `opaque` says that the wire has content which the typed fields do not describe
     (other choices, audio). `extra` are lists of objects beside the text that clients know by convention
-    (such as `thinking_blocks`), by field name. `last` says that the upstream's own end mark was seen.
+    (such as `thinking_blocks`), by field name; `extra_content` is the object of that name, where the
+    signature of a text travels. `last` says that the upstream's own end mark was seen.
     """
 
     text: str = ""
@@ -463,6 +467,7 @@ class Chunk(Struct, frozen=True, omit_defaults=True, kw_only=True):
     tool_calls: tuple[ToolCallDelta, ...] = ()
     annotations: tuple[Json, ...] = ()
     extra: dict[str, list[Json]] | None = None
+    extra_content: Json | None = None
     logprobs: Json | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
@@ -484,6 +489,7 @@ class Chunk(Struct, frozen=True, omit_defaults=True, kw_only=True):
             or self.refusal
             or self.opaque
             or self.extra
+            or self.extra_content
             or self.annotations
         )
 
@@ -508,6 +514,7 @@ def fold(chunks: Iterable[Chunk]) -> Chunk:
         tool_calls=fold_tool_calls(delta for p in pieces for delta in p.tool_calls),
         annotations=tuple(a for p in pieces for a in p.annotations),
         extra=extra or None,
+        extra_content=_latest(pieces, "extra_content"),
         logprobs=_fold_logprobs(pieces),
         finish_reason=_latest(pieces, "finish_reason"),
         usage=_latest(pieces, "usage"),

@@ -83,8 +83,10 @@ class Stream:
 
     def _delta(self, chunk: Chunk) -> bytes | None:
         """The delta of everything but the finish reason; None when there is nothing to say."""
-        says_more = chunk.reasoning or chunk.tool_calls or chunk.refusal or chunk.extra or chunk.annotations
-        if chunk.text and not says_more:  # nearly every chunk of a stream
+        says_more = chunk.reasoning or chunk.tool_calls or chunk.refusal or chunk.annotations
+        if chunk.text and not (
+            says_more or chunk.extra or chunk.extra_content
+        ):  # nearly every chunk of a stream
             return b'{"content":' + _encode(chunk.text) + b"}"
         delta: Json = {}
         if chunk.reasoning:
@@ -98,6 +100,8 @@ class Stream:
             delta["annotations"] = self._indexed("annotations", chunk.annotations)
         for name, items in (chunk.extra or {}).items():
             delta[name] = self._indexed(name, items)
+        if chunk.extra_content:
+            delta["extra_content"] = chunk.extra_content
         return _encode(delta) if delta or chunk.logprobs else None
 
     def _add_calls(self, delta: Json, calls: tuple[ToolCallDelta, ...]) -> None:
@@ -173,6 +177,8 @@ def _message(request: ChatRequest, chunk: Chunk) -> Json:
         message["function_call"] = {"name": call.name, "arguments": call.arguments or "{}"}
     elif chunk.tool_calls:
         message["tool_calls"] = [_whole_call(call) for call in chunk.tool_calls]
+    if chunk.extra_content:
+        message["extra_content"] = chunk.extra_content
     return {**message, **(chunk.extra or {})}
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from email.utils import mktime_tz, parsedate_tz
+from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import msgspec
 from msgspec import Raw, Struct
 
-from ..chat import REQUEST_FIELDS, AssistantMessage, ChatRequest, Chunk
+from ..chat import REQUEST_FIELDS, ChatRequest, Chunk, Json
 from ..errors import ErrorKind, UpstreamError, kind_of_status
 from ..sse import Event
 
@@ -174,8 +175,10 @@ def _part_needs(request: ChatRequest) -> Iterator[tuple[Feature, str]]:
 
 # ── helpers that several providers share ───────────────────────────────────────────────────────────────
 
-_NEUTRAL = frozenset((b"null", b"false", b"0", b"0.0", b"[]", b"{}", b'""'))
+_EMPTY = frozenset((b"null", b"[]", b"{}", b'""'))
+_NEUTRAL = _EMPTY | {b"false", b"0", b"0.0"}
 _MEANT_WHEN_EMPTY = frozenset(("web_search_options", "parallel_tool_calls"))
+_MEANT_WHEN_ZERO = frozenset(("seed",))
 _NEUTRAL_BY_FIELD = {"n": b"1", "modalities": b'["text"]', "service_tier": b'"auto"'}
 
 
@@ -196,6 +199,8 @@ def _asks_nothing(name: str, raw: Raw) -> bool:
     value = bytes(raw).replace(b" ", b"")
     if name in _MEANT_WHEN_EMPTY:
         return value == b"null"
+    if name in _MEANT_WHEN_ZERO or name not in REQUEST_FIELDS:
+        return value in _EMPTY
     return value in _NEUTRAL or value == _NEUTRAL_BY_FIELD.get(name)
 
 
@@ -214,6 +219,81 @@ def path_segment(model: str) -> str:
     if model in (".", "..") or not model:
         raise UpstreamError(ErrorKind.NOT_FOUND, f"there is no model {model!r}", param="model")
     return quote(model, safe="")
+
+
+def refuse_several_and_audio(request: ChatRequest) -> None:
+    """Raises `UNSUPPORTED` for several choices and for spoken answers, which most APIs cannot give."""
+    if request.n is not None and request.n > 1:
+        raise unsupported("more than one answer (n) is not supported", "n")
+    if request.audio or "audio" in (request.modalities or ()):
+        raise unsupported("audio answers are not supported", "modalities")
+
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""The words of `reasoning_effort`, from nothing to everything."""
+
+
+def nearest_effort(effort: str, allowed: Iterable[str]) -> str | None:
+    """The effort of `allowed` closest to `effort`, of two the lower one; None for a word nobody knows.
+
+    Only who asks for "none" gets "none": less thinking is not the same as none at all.
+    """
+    if effort not in EFFORTS:
+        return None
+    wanted = EFFORTS.index(effort)
+    steps = [EFFORTS.index(e) for e in allowed if e != "none" or effort == "none"]
+    return EFFORTS[min(steps, key=lambda step: (abs(step - wanted), step))]
+
+
+ToolMode: TypeAlias = Literal["none", "auto", "required"]
+_MODES: dict[str, ToolMode] = {"none": "none", "auto": "auto", "required": "required"}
+
+
+class ToolWish(NamedTuple):
+    """Which tools may or must be called: `mode` is None when the client said nothing.
+
+    `names` are the functions that the choice is limited to, None when it is not.
+    """
+
+    mode: ToolMode | None = None
+    names: tuple[str, ...] | None = None
+
+
+def tool_wish(request: ChatRequest) -> ToolWish:
+    """`tool_choice` in one form. Raises `UNSUPPORTED` for what is none of it, or names no tool on offer."""
+    choice = request.tool_choice
+    if choice is None:
+        return ToolWish()
+    if isinstance(choice, str):
+        if choice not in _MODES:
+            raise unsupported(f"tool_choice '{choice}' is not supported", "tool_choice")
+        return ToolWish(_MODES[choice])
+    if choice.function is not None:
+        return ToolWish("required", (choice.function.name,))
+    if choice.allowed_tools is None:
+        raise unsupported(f"tool_choice of type '{choice.type}' is not supported", "tool_choice.type")
+    offered = {tool.function.name for tool in request.tools or () if tool.function is not None}
+    names = tuple(n for n in map(_allowed_name, choice.allowed_tools.tools) if n in offered)
+    if not names:
+        raise unsupported("allowed_tools names none of the tools", "tool_choice.allowed_tools")
+    return ToolWish(choice.allowed_tools.mode, tuple(name for name in names if name))
+
+
+def _allowed_name(tool: Json) -> str | None:
+    named = tool.get("function", tool)
+    name = named.get("name") if isinstance(named, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def top_k(request: ChatRequest) -> int | None:
+    """`top_k`, which is no field of OpenAI's but one that clients send; None unless it is a number over 0."""
+    value: Any = msgspec.json.decode(request.wire["top_k"]) if "top_k" in request.wire else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def as_text(value: Any) -> str:
+    """A JSON value for people to read: text as it is, everything else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 class DataUrl(Struct, frozen=True):
@@ -250,17 +330,6 @@ def parse_arguments(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"value": value}
 
 
-def call_names(request: ChatRequest) -> dict[str, str]:
-    """Tool call id → function name, from the history: tool messages carry only the id."""
-    return {
-        call.id: call.function.name
-        for message in request.messages
-        if isinstance(message, AssistantMessage)
-        for call in message.tool_calls or ()
-        if call.function is not None
-    }
-
-
 def plain_error(status: int, headers: Headers, body: bytes, message: str = "") -> UpstreamError:
     """The error that a status alone tells: for bodies that are HTML, empty or strange."""
     usual = f"answered with status {status}" if status >= 400 else "sent what is not its API's format"
@@ -275,14 +344,24 @@ def plain_error(status: int, headers: Headers, body: bytes, message: str = "") -
 def retry_after(headers: Headers) -> float | None:
     """The wait in seconds that the headers of an error ask for; None when they say none.
 
-    `retry-after-ms` wins over `retry-after`. Dates, garbage and anything below zero say nothing.
+    `retry-after-ms` wins over `retry-after`; a date counts from the answer's own. Garbage, anything below
+    zero and more than a day say nothing.
     """
     for name, unit in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0)):
         if (text := headers.get(name)) is not None:
-            try:
-                seconds = float(text) * unit
-            except ValueError:
-                continue
-            if 0 <= seconds <= 86_400:
-                return seconds
+            seconds = _seconds(text, headers.get("date", ""))
+            if seconds is not None and 0 <= seconds * unit <= 86_400:
+                return seconds * unit
     return None
+
+
+def _seconds(text: str, now: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    until, since = parsedate_tz(text), parsedate_tz(now)
+    try:
+        return float(mktime_tz(until) - mktime_tz(since)) if until and since else None
+    except (ValueError, OverflowError):  # a year that no calendar has
+        return None
