@@ -450,3 +450,38 @@ def test_our_provider_reads_what_our_ingress_writes(chunks: list[Chunk], asked: 
     assert (again.text, again.reasoning, again.refusal) == (said.text, said.reasoning, said.refusal)
     assert again.finish_reason == "stop"
     assert (again.usage is not None) == asked
+
+
+def test_an_empty_finish_reason_is_none_yet():
+    """Some servers send one with every chunk: what follows is still part of the answer."""
+    got = relayed(
+        PLAIN,
+        *(
+            {**ROLE, "choices": [{**delta()["choices"][0], "delta": {"content": t}, "finish_reason": ""}]}
+            for t in "ab"
+        ),
+        delta("stop"),
+        DONE,
+    )
+    text = "".join(d.get("content") or "" for d in deltas(got))
+    assert text == "ab"
+    assert [e["choices"][0]["finish_reason"] for e in got[:-1]] == [None, None, "stop"]
+
+
+def test_a_name_that_comes_later_comes_with_the_first_piece():
+    late = [[piece(0, "a", "", '{"x"')], [piece(0, None, "f", ":1}")], [piece(1, "b", "g", "{}")]]
+    assert calls_of(*late) == TWO
+
+
+def test_lists_of_objects_are_numbered():
+    """A second list without numbers makes an accumulator fail."""
+    event = {**delta(), "choices": [{"index": 0, "delta": {"reasoning_details": [{"t": 1}, {"t": 2}]}}]}
+    got = relayed(PLAIN, ROLE, event, event, delta(content="x"), delta("stop"), DONE)
+    found = [d["reasoning_details"] for d in deltas(got) if "reasoning_details" in d]
+    assert [[item["index"] for item in items] for items in found] == [[0, 1], [2, 3]]
+
+
+def test_id_model_and_time_are_those_of_the_first_chunk():
+    odd = [{**delta(content="x"), "id": f"other{i}", "model": "", "created": 9} for i in range(2)]
+    got = relayed(PLAIN, ROLE, *odd, delta("stop"), DONE)
+    assert {(e["id"], e["model"], e["created"]) for e in got[:-1]} == {("c1", "m", 1)}

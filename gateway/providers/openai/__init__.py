@@ -17,15 +17,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ...chat import ChatRequest, Json
-from ..base import HttpRequest, ModelInfo, ModelPage, Options, Provider, json_body
+from ..base import HttpRequest, ModelInfo, ModelPage, Options, Provider, json_body, nearest_effort
 from .answers import event_decoder, parse_response
 from .errors import parse_error
 
 PATH = "/chat/completions"
 
 # ── what OpenAI's own models refuse ────────────────────────────────────────────────────────────────────
-
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
 class Family(NamedTuple):
@@ -64,14 +62,6 @@ def family(model: str) -> Family | None:
     return next((f for pattern, f in _FAMILIES if pattern.match(model)), None)
 
 
-def nearest_effort(effort: str, allowed: tuple[str, ...]) -> str:
-    """The allowed effort closest to `effort`, the lower one of two; an unknown word stays as it is."""
-    if effort not in EFFORTS or effort in allowed:
-        return effort
-    wanted = EFFORTS.index(effort)
-    return min(allowed, key=lambda e: (abs(EFFORTS.index(e) - wanted), EFFORTS.index(e)))
-
-
 def _apply_model_rules(wire: dict[str, Raw], request: ChatRequest) -> list[str]:
     """Changes `wire` to what the model takes; returns the fields that are not carried as they were sent."""
     kin = family(request.model)
@@ -80,10 +70,11 @@ def _apply_model_rules(wire: dict[str, Raw], request: ChatRequest) -> list[str]:
     lost = []
     effort = request.reasoning_effort or kin.default
     if request.reasoning_effort is not None:
-        effort = nearest_effort(effort, kin.efforts)
-        if effort != request.reasoning_effort:
-            wire["reasoning_effort"] = Raw(json_body(effort))
+        nearest = nearest_effort(effort, kin.efforts) or effort  # a word that is new goes out as it is
+        if nearest != effort:
+            wire["reasoning_effort"] = Raw(json_body(nearest))
             lost.append("reasoning_effort")
+        effort = nearest
     refused = REFUSED_BY_REASONING_MODELS + (REFUSED_WHILE_REASONING if effort != "none" else ())
     for name in refused:
         if name in wire and not _is_default(name, request):
@@ -99,21 +90,28 @@ def _is_default(name: str, request: ChatRequest) -> bool:
 
 # ── requests ───────────────────────────────────────────────────────────────────────────────────────────
 
-_OWN_FIELDS = {  # what gateways and client libraries add to messages, by where it stands
+_OWN_FIELDS = {  # what gateways and client libraries add to a request, by where it stands
     "message": (
         "reasoning_content",
         "reasoning",
+        "reasoning_details",
         "thinking_blocks",
+        "images",
         "extra_content",
+        "provider_specific_fields",
         "annotations",
         "parsed",
+        "cache_control",
     ),
     "call": ("index", "extra_content", "provider_specific_fields"),
     "function": ("parsed_arguments", "thought_signature", "provider_specific_fields"),
     "part": ("cache_control",),
+    "tool": ("cache_control",),
 }
-_MARKS = tuple(
-    f'"{name}"'.encode() for name in dict.fromkeys(n for group in _OWN_FIELDS.values() for n in group)
+_SIGNED_ID = "__thought__"  # another gateway's way to carry a signature: in the id of a call
+_MARKS = (
+    _SIGNED_ID.encode(),
+    *(f'"{name}"'.encode() for name in dict.fromkeys(n for group in _OWN_FIELDS.values() for n in group)),
 )
 
 
@@ -123,8 +121,9 @@ def build_request(request: ChatRequest) -> HttpRequest:
     if request.max_output_tokens is not None:
         wire.pop("max_tokens", None)
         wire["max_completion_tokens"] = Raw(json_body(request.max_output_tokens))
-    if any(mark in bytes(wire["messages"]) for mark in _MARKS):
-        wire["messages"] = _without_own_fields(wire["messages"])
+    for name in ("messages", "tools"):
+        if name in wire and any(mark in bytes(wire[name]) for mark in _MARKS):
+            wire[name] = _CLEANED[name](wire[name])
     lost = _apply_model_rules(wire, request)
     return HttpRequest(path=PATH, body=json_body(wire), stream=bool(request.stream), dropped=tuple(lost))
 
@@ -146,17 +145,27 @@ def _wire(request: ChatRequest, *, include_obfuscation: bool | None = None) -> d
     return wire
 
 
-def _without_own_fields(messages: Raw) -> Raw:
+def _clean_messages(messages: Raw) -> Raw:
     """Messages without what clients replay of us and of themselves: OpenAI refuses what it does not know."""
     cleaned: list[Json] = msgspec.json.decode(messages)
     for message in cleaned:
         _drop(message, "message")
+        if isinstance(message.get("tool_call_id"), str):
+            message["tool_call_id"] = message["tool_call_id"].partition(_SIGNED_ID)[0]
         for call in message.get("tool_calls") or ():
             _drop(call, "call")
             _drop(call.get("function") or {}, "function")
+            call["id"] = call["id"].partition(_SIGNED_ID)[0]
         if isinstance(message.get("content"), list):
             for part in message["content"]:
                 _drop(part, "part")
+    return Raw(json_body(cleaned))
+
+
+def _clean_tools(tools: Raw) -> Raw:
+    cleaned: list[Json] = msgspec.json.decode(tools) or []
+    for tool in cleaned:
+        _drop(tool, "tool")
     return Raw(json_body(cleaned))
 
 
@@ -164,6 +173,8 @@ def _drop(item: Json, place: str) -> None:
     for name in _OWN_FIELDS[place]:
         item.pop(name, None)
 
+
+_CLEANED = {"messages": _clean_messages, "tools": _clean_tools}
 
 # ── models ─────────────────────────────────────────────────────────────────────────────────────────────
 

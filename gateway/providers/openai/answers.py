@@ -8,7 +8,7 @@ and only where it has to be. Follows the streaming section of the OpenAI API ref
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -70,7 +70,15 @@ class _Delta(Struct):
     refusal: str | None = None
     tool_calls: list[_Call] | UnsetType | None = UNSET
     annotations: list[Json] | None = None
+    reasoning_details: list[Json] | None = None
+    thinking_blocks: list[Json] | None = None
+    images: list[Json] | None = None
     audio: Json | None = None
+
+    @property
+    def lists(self) -> bool:
+        """Whether there are lists of objects, which accumulators want numbered."""
+        return bool(self.annotations or self.reasoning_details or self.thinking_blocks or self.images)
 
     @property
     def text(self) -> str:
@@ -87,6 +95,11 @@ class _Choice(Struct):
     message: _Delta | None = None
     finish_reason: str | None = None
     logprobs: Json | None = None
+
+    @property
+    def end(self) -> str | None:
+        """The finish reason; some servers send an empty one until there is one."""
+        return self.finish_reason or None
 
 
 _ABSENT = Raw(b"")
@@ -154,11 +167,14 @@ def event_decoder(_request: ChatRequest) -> EventDecoder:
 
 
 class _Step(NamedTuple):
-    """What one event means for one choice: whether it is the first, its tool calls under our indexes."""
+    """What one event means for one choice: whether it is the first, its tool calls under our indexes.
+
+    `calls` go by the pieces that were sent, None for one that says nothing yet, and then what was owed.
+    """
 
     choice: _Choice
     is_first: bool
-    calls: tuple[ToolCallDelta, ...]
+    calls: tuple[ToolCallDelta | None, ...]
     finish_reason: str | None
 
 
@@ -169,6 +185,9 @@ class ChunkReader:
         self._begun: set[int] = set()
         self._finished: set[int] = set()
         self._calls: dict[int, _Calls] = {}
+        self._ending: str | None = None  # how choice 0 ended
+        self._head: Json = {}  # what is the same in every chunk
+        self._listed: dict[str, int] = {}  # items so far of each list of objects
 
     def read(self, event: Event) -> Chunk | None:
         """The chunk of one event; None when there is nothing in it for a client."""
@@ -182,7 +201,8 @@ class ChunkReader:
             raise error_of(data, hint=200)
         usage = parse_usage(answer.usage)
         choices = answer.choices or []
-        canonical = _is_one_line(data) and usage is None and self._is_canonical(choices)
+        canonical = self._keeps_head(answer) and _is_one_line(data) and usage is None
+        canonical = canonical and self._is_canonical(choices)
         begins_elsewhere = not self._begun
         steps = [self._advance(c) if c.index not in self._finished else None for c in choices]
         taken = [step for step in steps if step is not None]
@@ -190,10 +210,20 @@ class ChunkReader:
             return self._usage_only(answer, data, usage)
         if not canonical:
             opening = begins_elsewhere and taken[0].choice.index != 0
-            data = _mend(data, steps, opening)
+            data = self._mend(data, steps, opening)
             if opening:
                 self._begun.add(0)
-        return _chunk(answer, taken, data, usage)
+        ended = self._ending if self._begun <= self._finished else None  # all choices, not only the first
+        return _chunk(answer, taken, data, usage, ended)
+
+    def _keeps_head(self, answer: _Answer) -> bool:
+        """Whether id, model and time are those of the first chunk that had them."""
+        keeps = True
+        for name in ("id", "model", "created"):
+            value = getattr(answer, name)
+            known = self._head.setdefault(name, value) if value else self._head.get(name)
+            keeps = keeps and known == value
+        return keeps
 
     @staticmethod
     def _usage_only(answer: _Answer, data: bytes, usage: Usage | None) -> Chunk | None:
@@ -214,9 +244,9 @@ class ChunkReader:
         if delta.role != (UNSET if index in self._begun else "assistant"):
             return False
         calls = self._calls.get(index)
-        if choice.finish_reason is not None and (
-            delta.tool_calls or not _is_known_end(choice.finish_reason, calls)
-        ):
+        if delta.lists or choice.finish_reason == "":
+            return False
+        if choice.end is not None and (delta.tool_calls or not _is_known_end(choice.end, calls)):
             return False
         if delta.tool_calls is UNSET:
             return True
@@ -226,36 +256,74 @@ class ChunkReader:
         index = choice.index
         is_first = index not in self._begun
         self._begun.add(index)
-        deltas: tuple[ToolCallDelta, ...] = ()
+        deltas: tuple[ToolCallDelta | None, ...] = ()
         calls = self._calls.get(index)
         if choice.delta and choice.delta.tool_calls:
             calls = calls or self._calls.setdefault(index, _Calls())
             deltas = calls.add(choice.delta.tool_calls)
-        reason = choice.finish_reason
+        reason = choice.end
         if reason is not None:
             self._finished.add(index)
             reason = _end(reason, bool(calls))
             deltas += calls.owed() if calls else ()
+            self._ending = reason if index == 0 else self._ending
         return _Step(choice, is_first, deltas, reason)
 
+    def _mend(self, data: bytes, steps: list[_Step | None], opening: bool) -> bytes:
+        """The event in canonical form, everything else in it left alone."""
+        body: Json = msgspec.json.decode(data)
+        body |= {name: value for name, value in self._head.items() if value}
+        if "usage" in body:
+            body["usage"] = None
+        pairs = zip(body["choices"], steps, strict=True)
+        choices = [self._mend_choice(choice, step) for choice, step in pairs if step is not None]
+        if opening:  # accumulators want choice 0 to begin
+            first = {"role": "assistant", "content": ""}
+            choices.insert(0, {"index": 0, "delta": first, "logprobs": None, "finish_reason": None})
+        body["choices"] = choices
+        return msgspec.json.encode(body)
 
-def _chunk(answer: _Answer, steps: list[_Step], data: bytes, usage: Usage | None) -> Chunk:
+    def _mend_choice(self, choice: Json, step: _Step) -> Json:
+        delta: Json = choice.get("delta") or {}
+        delta.pop("role", None)
+        sent = delta.pop("tool_calls", None) or []
+        for name, items in delta.items():
+            if isinstance(items, list):
+                delta[name] = [self._numbered(f"{step.choice.index} {name}", item) for item in items]
+        if step.is_first:
+            delta = {"role": "assistant", **delta}
+        pieces = [_mend_piece(call, d) for call, d in zip(sent, step.calls, strict=False) if d is not None]
+        owed = [d for d in step.calls[len(sent) :] if d is not None]
+        pieces += [{"index": d.index, "function": {"arguments": d.arguments}} for d in owed]
+        if pieces:
+            delta["tool_calls"] = pieces
+        return {**choice, "index": step.choice.index, "delta": delta, "finish_reason": step.finish_reason}
+
+    def _numbered(self, place: str, item: Any) -> Any:
+        """An object of a list with the `index` that accumulators want; anything else as it is."""
+        if not isinstance(item, dict) or "index" in item:
+            return item
+        number = self._listed[place] = self._listed.get(place, -1) + 1
+        return {"index": number, **item}
+
+
+def _chunk(answer: _Answer, steps: list[_Step], data: bytes, usage: Usage | None, ended: str | None) -> Chunk:
     main = next((step for step in steps if step.choice.index == 0), None)
     said = (main.choice.delta if main else None) or _Delta()
     return Chunk(
         text=said.text,
         reasoning=said.thoughts,
         refusal=said.refusal or "",
-        tool_calls=main.calls if main else (),
+        tool_calls=tuple(d for d in main.calls if d is not None) if main else (),
         annotations=tuple(said.annotations or ()),
         logprobs=main.choice.logprobs if main else None,
-        finish_reason=main.finish_reason if main else None,
+        finish_reason=ended,
         usage=usage,
         id=answer.id,
         model=answer.model,
         created=int(answer.created) if answer.created else None,
         wire=data,
-        opaque=said.audio is not None or any(_says_more(step) for step in steps if step is not main),
+        opaque=any(_is_said(step) if step is main else _says_more(step) for step in steps),
     )
 
 
@@ -264,31 +332,10 @@ def _says_more(step: _Step) -> bool:
     return bool(delta.text or delta.thoughts or step.calls or step.finish_reason)
 
 
-def _mend(data: bytes, steps: list[_Step | None], opening: bool) -> bytes:
-    """The event in canonical form, everything else in it left alone."""
-    body: Json = msgspec.json.decode(data)
-    if "usage" in body:
-        body["usage"] = None
-    pairs = zip(body["choices"], steps, strict=True)
-    choices = [_mend_choice(choice, step) for choice, step in pairs if step is not None]
-    if opening:  # accumulators want choice 0 to begin
-        first = {"role": "assistant", "content": ""}
-        choices.insert(0, {"index": 0, "delta": first, "logprobs": None, "finish_reason": None})
-    body["choices"] = choices
-    return msgspec.json.encode(body)
-
-
-def _mend_choice(choice: Json, step: _Step) -> Json:
-    delta: Json = choice.get("delta") or {}
-    delta.pop("role", None)
-    sent = delta.pop("tool_calls", None) or []
-    if step.is_first:
-        delta = {"role": "assistant", **delta}
-    if step.calls:
-        known = [_mend_piece(call, d) for call, d in zip(sent, step.calls, strict=False)]
-        owed = [{"index": d.index, "function": {"arguments": d.arguments}} for d in step.calls[len(sent) :]]
-        delta["tool_calls"] = known + owed
-    return {**choice, "index": step.choice.index, "delta": delta, "finish_reason": step.finish_reason}
+def _is_said(step: _Step) -> bool:
+    """Whether a client sees something of the first choice that the typed fields do not say."""
+    delta = step.choice.delta or _Delta()
+    return bool(delta.audio or delta.images or delta.reasoning_details or delta.thinking_blocks)
 
 
 def _mend_piece(call: Json, delta: ToolCallDelta) -> Json:
@@ -330,6 +377,7 @@ class _Calls:
         self._ids: list[str] = []  # by our index
         self._ours: dict[int, int] = {}  # upstream's index → ours
         self._without_arguments: set[int] = set()
+        self._unnamed: dict[int, str] = {}  # arguments of calls whose name has not come yet
 
     @property
     def is_complete(self) -> bool:
@@ -351,28 +399,34 @@ class _Calls:
                 return False
         return True
 
-    def add(self, calls: list[_Call]) -> tuple[ToolCallDelta, ...]:
-        """`calls` under our indexes; only the first piece of an index has an id and a name."""
+    def add(self, calls: list[_Call]) -> tuple[ToolCallDelta | None, ...]:
+        """`calls` under our indexes; only the first piece of an index has an id and a name.
+
+        A call without a name yet is held back: accumulators take the name with the first piece or never.
+        """
         return tuple(self._add(call) for call in calls)
 
-    def _add(self, call: _Call) -> ToolCallDelta:
+    def _add(self, call: _Call) -> ToolCallDelta | None:
         index, new = self._place(call.index, call.id or "")
         kind = call.type or ("custom" if call.custom else "function")
         if call.arguments or kind == "custom":
             self._without_arguments.discard(index)
         elif new:
             self._without_arguments.add(index)
+        held = self._unnamed.pop(index, "" if new else None)
+        if held is None:
+            return ToolCallDelta(index=index, arguments=call.arguments, type=kind)
+        if not call.name:
+            self._unnamed[index] = held + call.arguments
+            return None
         return ToolCallDelta(
-            index=index,
-            id=self._ids[index] if new else "",
-            name=call.name if new else "",
-            arguments=call.arguments,
-            type=kind,
+            index=index, id=self._ids[index], name=call.name, arguments=held + call.arguments, type=kind
         )
 
     def owed(self) -> tuple[ToolCallDelta, ...]:
         """`{}` for each call that ends without arguments."""
-        return tuple(ToolCallDelta(index=i, arguments="{}") for i in sorted(self._without_arguments))
+        owed = sorted(self._without_arguments - self._unnamed.keys())
+        return tuple(ToolCallDelta(index=i, arguments="{}") for i in owed)
 
     def _place(self, index: int | None, call_id: str) -> tuple[int, bool]:
         """Our index for a piece, and whether it begins a call.
@@ -416,7 +470,7 @@ def parse_response(body: bytes, _request: ChatRequest) -> Chunk:
         raise UpstreamError(ErrorKind.BAD_RESPONSE, "the answer has no choices")
     choice = answer.choices[0]
     said = choice.message or _Delta()
-    calls = _Calls().add(said.tool_calls or [])
+    calls = [delta for delta in _Calls().add(said.tool_calls or []) if delta is not None]
     usage = parse_usage(answer.usage)
     wire = body if _is_one_line(body) else msgspec.json.format(body, indent=-1)
     return Chunk(
@@ -426,7 +480,7 @@ def parse_response(body: bytes, _request: ChatRequest) -> Chunk:
         tool_calls=tuple(msgspec.structs.replace(c, arguments=c.arguments or "{}") for c in calls),
         annotations=tuple(said.annotations or ()),
         logprobs=choice.logprobs,
-        finish_reason=_end(choice.finish_reason or "stop", bool(calls)),
+        finish_reason=_end(choice.end or "stop", bool(calls)),
         usage=usage,
         id=answer.id,
         model=answer.model,
@@ -439,12 +493,12 @@ def parse_response(body: bytes, _request: ChatRequest) -> Chunk:
 
 def _is_whole(choice: _Choice) -> bool:
     message = choice.message
-    if message is None or message.content is UNSET or choice.finish_reason is None:
+    if message is None or message.content is UNSET or choice.end is None:
         return False
     calls = message.tool_calls
     if calls is not UNSET and not calls:
         return False
-    known = FINISH_REASONS.get(choice.finish_reason) == choice.finish_reason
+    known = FINISH_REASONS.get(choice.end) == choice.end
     return known and all(
         c.id and c.function and isinstance(c.function.arguments, str) and c.function.arguments
         for c in (calls or ())

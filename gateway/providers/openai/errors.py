@@ -35,11 +35,13 @@ _KIND_BY_TYPE = {
     "rate_limit_error": ErrorKind.RATE_LIMIT,
     "authentication_error": ErrorKind.AUTH,
     "permission_error": ErrorKind.AUTH,
-    "invalid_request_error": ErrorKind.BAD_REQUEST,
     "not_found_error": ErrorKind.NOT_FOUND,
-    "server_error": ErrorKind.SERVER,
     "service_unavailable_error": ErrorKind.OVERLOADED,
     "overloaded_error": ErrorKind.OVERLOADED,
+}
+_KIND_BY_VAGUE_TYPE = {  # these say less than a status does, and more than none
+    "invalid_request_error": ErrorKind.BAD_REQUEST,
+    "server_error": ErrorKind.SERVER,
 }
 _TOO_LONG = ("maximum context length", "context length", "context window", "prompt is too long")
 
@@ -73,11 +75,11 @@ def error_of(body: bytes, *, hint: int, headers: Headers | None = None) -> Upstr
 
 
 def _kind(status: int, code: Any, type: Any, message: str) -> ErrorKind:
-    kind = _KIND_BY_CODE.get(code) if isinstance(code, str) else None
+    kind = _KIND_BY_CODE.get(str(code))
     if kind is None and 400 <= status < 500 and any(p in message.lower() for p in _TOO_LONG):
         kind = ErrorKind.CONTEXT_LENGTH
-    if kind is None and (status < 400 or status == 429):
-        kind = _KIND_BY_TYPE.get(type) if isinstance(type, str) else None
     if kind is None:
-        kind = ErrorKind.SERVER if status < 400 else kind_of_status(status)
-    return kind
+        kind = _KIND_BY_TYPE.get(str(type))
+    if kind is None and status < 400:
+        kind = _KIND_BY_VAGUE_TYPE.get(str(type), ErrorKind.SERVER)
+    return kind or kind_of_status(status)
