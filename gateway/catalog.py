@@ -87,5 +87,8 @@ class Catalog:
             reason = str(error) or "no answer in time"
             log.warning("the models of %s cannot be listed: %s", source.name, reason)
             kept.due = self._clock() + RETRY
+        except Exception:  # one provider's trouble must not take the list of the others
+            log.exception("the models of %s cannot be listed", source.name)
+            kept.due = self._clock() + RETRY
         else:
             self._lists[source.name] = _List(models, self._clock() + FRESH)

@@ -12,7 +12,7 @@ Follows the OpenAI API reference for `POST /v1/chat/completions` (November 2026)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -298,6 +298,7 @@ class InvalidRequest(Exception):
 
 _request_decoder = msgspec.json.Decoder(ChatRequest)
 _wire_decoder = msgspec.json.Decoder(dict[str, Raw])
+_message_decoder = msgspec.json.Decoder(Message)
 _MISSING = "Object missing required field `"
 
 
@@ -380,22 +381,27 @@ def modern(request: ChatRequest) -> ChatRequest:
     """The request with legacy `functions`, `function_call` and role "function" said as tools.
 
     Legacy calls have no ids: each gets one from its place in the conversation, which its result shares.
+    Everything else stays as it was sent. Raises `InvalidRequest` for functions and tools at once.
     """
     speaks_legacy = request.functions is not None or request.function_call is not None
     if not speaks_legacy and not any(_is_legacy(m) for m in request.messages):
         return request
-    changes: Json = {"legacy": speaks_legacy, "messages": list(_modern_messages(request.messages))}
+    if request.functions is not None and request.tools is not None:
+        raise InvalidRequest("'functions' and 'tools' do not go together", "functions", "invalid_value")
+    messages, raw_messages = _modern_messages(request)
+    changes: Json = {"legacy": speaks_legacy, "messages": messages}
+    wire = {name: raw for name, raw in request.wire.items() if name not in ("functions", "function_call")}
+    wire["messages"] = Raw(msgspec.json.encode(raw_messages))
     if request.functions is not None:
         changes["tools"] = [Tool(type="function", function=f) for f in request.functions]
+        functions: list[Raw] = msgspec.json.decode(request.wire["functions"], type=list[Raw])
+        wire["tools"] = Raw(msgspec.json.encode([{"type": "function", "function": f} for f in functions]))
     if request.function_call is not None:
         choice = request.function_call
         changes["tool_choice"] = (
             choice if isinstance(choice, str) else ToolChoice(type="function", function=choice)
         )
-    wire = {name: raw for name, raw in request.wire.items() if name not in ("functions", "function_call")}
-    for name in ("messages", "tools", "tool_choice"):
-        if name in changes:
-            wire[name] = Raw(msgspec.json.encode(changes[name]))
+        wire["tool_choice"] = Raw(msgspec.json.encode(changes["tool_choice"]))
     return msgspec.structs.replace(request, functions=None, function_call=None, wire=wire, **changes)
 
 
@@ -405,17 +411,23 @@ def _is_legacy(message: Message) -> bool:
     )
 
 
-def _modern_messages(messages: Sequence[Message]) -> Iterator[Message]:
+def _modern_messages(request: ChatRequest) -> tuple[list[Message], list[Raw]]:
+    """The messages, typed and as they are sent on: only legacy ones are said anew."""
+    messages = list(request.messages)
+    raws: list[Raw] = msgspec.json.decode(request.wire["messages"], type=list[Raw])
     last_id = "call_legacy"
     for i, message in enumerate(messages):
-        if isinstance(message, AssistantMessage) and message.function_call is not None:
+        if not _is_legacy(message):
+            continue
+        said: Json = msgspec.json.decode(raws[i])
+        if isinstance(message, AssistantMessage):
             last_id = f"call_legacy_{i}"
-            call = ToolCall(id=last_id, function=message.function_call)
-            yield msgspec.structs.replace(message, tool_calls=[call], function_call=None)
-        elif isinstance(message, FunctionMessage):
-            yield ToolMessage(content=message.content or "", tool_call_id=last_id, name=message.name)
+            said["tool_calls"] = [{"id": last_id, "type": "function", "function": said.pop("function_call")}]
         else:
-            yield message
+            said |= {"role": "tool", "tool_call_id": last_id, "content": said.get("content") or ""}
+        raws[i] = Raw(msgspec.json.encode(said))
+        messages[i] = _message_decoder.decode(raws[i])
+    return messages, raws
 
 
 # ── what a provider answers ────────────────────────────────────────────────────────────────────────────
@@ -456,9 +468,10 @@ class Chunk(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `wire` is the chunk as JSON in canonical OpenAI form when the upstream speaks that dialect: it goes to
     the client as it is. `opaque` says that the wire has content which the typed fields do not describe
-    (other choices, audio). `extra` are lists of objects beside the text that clients know by convention
-    (such as `thinking_blocks`), by field name; `extra_content` is the object of that name, where the
-    signature of a text travels. `last` says that the upstream's own end mark was seen.
+    (other choices, audio), `is_usage` that it is the event which only reports usage. `extra` are lists of
+    objects beside the text that clients know by convention (such as `thinking_blocks`), by field name;
+    `extra_content` is the object of that name, where the signature of a text travels. `last` says that the
+    upstream's own end mark was seen.
     """
 
     text: str = ""
@@ -476,6 +489,7 @@ class Chunk(Struct, frozen=True, omit_defaults=True, kw_only=True):
     created: int | None = None
     wire: bytes | None = None
     opaque: bool = False
+    is_usage: bool = False
     last: bool = False
 
     @property

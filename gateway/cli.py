@@ -50,7 +50,15 @@ def serve(config: str | None, host: str | None, port: int | None) -> None:
     gateway = build(chosen, os.environ)
     sock = server.listen(listening.host, listening.port)
     text = welcome.text(server.url_of(sock), gateway.plans, needs_key=gateway.needs_key)
-    server.run(gateway, sock, on_start=lambda: print(text, flush=True))
+    server.run(gateway, sock, on_start=lambda: _show(text))
+
+
+def _show(text: str) -> None:
+    """Prints, also when nobody reads: `gateway serve | head` is no failure."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for the rest of the process)
 
 
 @commands.command()

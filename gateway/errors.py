@@ -12,8 +12,10 @@ Follows parts A7 and B4 of the OpenAI reference for shapes and the failure table
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from enum import StrEnum
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
@@ -207,10 +209,14 @@ MAX_MESSAGE = 2000
 """Longest message of a provider that is passed on, in characters."""
 
 
-def redact(text: str, *secrets: str) -> str:
-    """`text` without the secrets and without anything that has the shape of a key, cut to a fair length."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
+SHORTEST_SECRET = 8
+"""Shorter ones are no secrets, but words that a message may well have in it."""
+
+
+def redact(text: str, secret: str | None = None) -> str:
+    """`text` cut to a fair length, without the secret in any of its forms or anything shaped like a key."""
+    if secret and len(secret) >= SHORTEST_SECRET:
+        for form in (secret, quote(secret, safe=""), b64encode(secret.encode()).decode().rstrip("=")):
+            text = text.replace(form, "***")
     text = _KEY_SHAPES.sub(r"\1***", text)
     return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "…"

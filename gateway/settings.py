@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import ssl
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from msgspec import Meta, Struct
 from .errors import SettingsError
 from .providers import PROVIDERS
 from .providers.base import Provider
+from .router import MODEL_NAME
 from .upstream import Timeouts, tls
 
 
@@ -57,6 +59,9 @@ class SecretRef:
 
     def __repr__(self) -> str:
         return f"{self.kind}:{self.place}"
+
+
+MAX_SIZE = 2**40
 
 
 class Size(int):
@@ -207,7 +212,7 @@ def parse(text: str, name: str) -> Settings:
     """The settings in TOML `text`, which came from `name`. Raises `SettingsError`."""
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{name}: not valid TOML: {error}") from None
     named: dict[str, Any] = {}
     for table, type in _NAMED_TABLES.items():  # one by one, so that a complaint can name the entry
@@ -234,11 +239,14 @@ def _hook(type: Any, value: Any) -> Any:
 
 def _size(value: Any) -> Size:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    size: float = 0
     if match and (unit := _UNITS.get(match[2].lower())):
-        return Size(float(match[1]) * unit)
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return Size(value)
-    raise ValueError('expected a size such as "20 MiB" or a number of bytes')
+        size = float(match[1]) * unit
+    elif isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    if not 1 <= size <= MAX_SIZE:
+        raise ValueError('expected a size such as "20 MiB" or a number of bytes, from 1 byte to 1 TiB')
+    return Size(size)
 
 
 def _secret_ref(value: Any) -> SecretRef:
@@ -309,26 +317,51 @@ def _check_server(settings: Settings) -> Iterator[str]:
 def _check_providers(settings: Settings) -> Iterator[str]:
     for name, entry in settings.providers.items():
         where = f"providers.{name}"
+        type = entry.type or canonical(name)
         if _NAME.fullmatch(name) is None:
             yield f"{where}: a provider's name has letters, digits, '-', '_' and '.' only"
-        if (type := entry.type or canonical(name)) not in PROVIDERS:
+        elif canonical(name) != name and canonical(name) in settings.providers:
+            yield f"{where}: is another name of {canonical(name)}, which has a table of its own"
+        elif type not in PROVIDERS:
             yield f"{where}.type: expected one of {', '.join(PROVIDERS)}, not {type!r}"
-            continue
-        if entry.base_url is not None and not entry.base_url.startswith(("http://", "https://")):
-            yield f"{where}.base_url: expected an address that begins with http:// or https://"
-        if entry.tls_min not in tls.VERSIONS:
-            yield f"{where}.tls_min: expected one of {', '.join(tls.VERSIONS)}"
-        if entry.ca_file is not None and not Path(entry.ca_file).is_file():
-            yield f"{where}.ca_file: no such file: {entry.ca_file}"
-        if entry.compatible and PROVIDERS[type].compatible is None:
-            yield f"{where}.compatible: nobody else's servers are known to speak {type}'s API"
-        try:
-            _convert(entry.options, PROVIDERS[type].options, where, "options")
-        except SettingsError as error:
-            yield str(error).replace(f"{where}: options", f"{where}.options")
+        else:
+            yield from (f"{where}.{complaint}" for complaint in _check_provider(entry, PROVIDERS[type]))
+
+
+def _check_provider(entry: ProviderSettings, provider: Provider) -> Iterator[str]:
+    if entry.base_url is not None and not entry.base_url.startswith(("http://", "https://")):
+        yield "base_url: expected an address that begins with http:// or https://"
+    if entry.tls_min not in tls.VERSIONS:
+        yield f"tls_min: expected one of {', '.join(tls.VERSIONS)}"
+    elif (reason := _no_authorities(entry)) is not None:
+        yield f"ca_file: {entry.ca_file}: {reason}"
+    if entry.compatible and provider.compatible is None:
+        yield f"compatible: nobody else's servers are known to speak {provider.name}'s API"
+    elif entry.compatible and entry.base_url is None:
+        yield "base_url: a compatible server needs its address"
+    try:
+        _convert(entry.options, provider.options, "", "options")
+    except SettingsError as error:
+        yield str(error).removeprefix(": ")
+
+
+def _no_authorities(entry: ProviderSettings) -> str | None:
+    """Why `ca_file` cannot be used; None when it can, or is not set."""
+    if entry.ca_file is None:
+        return None
+    try:
+        tls.context(entry.ca_file, entry.tls_min)
+    except ssl.SSLError:
+        return "has no certificates in PEM form"
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
 
 
 def _check_targets(settings: Settings) -> Iterator[str]:
+    for name in settings.routes:
+        if MODEL_NAME.fullmatch(name) is None:
+            yield f"routes.{name}: no client could ask for a model of that name: use letters, digits, ._:/@+-"
     known = {*PROVIDERS, *settings.providers}
     lists = [(f"routes.{name}.targets", route.targets) for name, route in settings.routes.items()]
     lists += [(f"models.{name}.failover", model.failover) for name, model in settings.models.items()]
@@ -412,7 +445,7 @@ def resolve(reference: SecretRef, environ: Mapping[str, str]) -> Secret:
     else:
         try:
             value = Path(reference.place).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
             raise SettingsError(f"{reference.place} cannot be read: {reason}") from None
     value = value.strip()

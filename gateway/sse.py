@@ -85,10 +85,7 @@ class Decoder:
 
     def _line(self, line: bytes, events: list[Event]) -> None:
         if line.startswith(b"data:"):
-            self._size += len(line)
-            if self._size > self._max:
-                raise TooLarge(f"an event is larger than {self._max} bytes")
-            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            self._add(line, line[6:] if line[5:6] == b" " else line[5:])
         elif not line:
             self._dispatch(events)
         elif line[0] != 58:  # a colon begins a comment
@@ -103,9 +100,15 @@ class Decoder:
             if b"\0" not in value:
                 self._id = value.decode("utf-8", "replace")
         elif name == b"data":
-            self._data.append(b"")
+            self._add(line, b"")
         elif name not in _FIELDS and len(self.stray) + len(line) < self._max:
             self.stray += line + b"\n"
+
+    def _add(self, line: bytes, data: bytes) -> None:
+        self._size += len(line)
+        if self._size > self._max:
+            raise TooLarge(f"an event is larger than {self._max} bytes")
+        self._data.append(data)
 
     def _dispatch(self, events: list[Event]) -> None:
         if self._data:

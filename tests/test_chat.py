@@ -225,6 +225,35 @@ def test_legacy_functions_are_said_as_tools():
     }
 
 
+def test_what_is_not_legacy_stays_as_it_was_sent():
+    """One function message must not cost the others their fields."""
+    odd = {"role": "user", "content": [{"type": "video_url", "video_url": {"url": "x"}}], "mood": 1}
+    said = {
+        "role": "assistant",
+        "content": "x",
+        "audio": {"id": "a"},
+        "function_call": {"name": "f", "arguments": "{}"},
+    }
+    result = {"role": "function", "name": "f", "content": "r", "extra": 2}
+    function = {"name": "f", "parameters": {}, "mystery": True}
+    chat = modern(decode(messages=[odd, said, result], functions=[function]))
+    wire = {name: msgspec.json.decode(raw) for name, raw in chat.wire.items()}
+    call = {"id": "call_legacy_1", "type": "function", "function": said.pop("function_call")}
+    assert wire["messages"] == [
+        odd,
+        {**said, "tool_calls": [call]},
+        {**result, "role": "tool", "tool_call_id": "call_legacy_1"},
+    ]
+    assert wire["tools"] == [{"type": "function", "function": function}]
+
+
+def test_functions_and_tools_at_once_are_refused():
+    tool = {"type": "function", "function": {"name": "f"}}
+    with pytest.raises(InvalidRequest) as caught:
+        modern(decode(functions=[{"name": "f"}], tools=[tool]))
+    assert caught.value.param == "functions"
+
+
 def test_a_modern_request_is_left_alone():
     request = decode(tools=[{"type": "function", "function": {"name": "f"}}])
     assert modern(request) is request

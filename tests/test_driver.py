@@ -26,7 +26,7 @@ WHOLE = {
 
 def upstream(*replies: Reply | UpstreamError, **options: Any) -> tuple[Upstream, ScriptedTransport]:
     transport = ScriptedTransport(*replies)
-    options.setdefault("key", "sim-key")
+    options.setdefault("key", "sim-driver-key")
     return Upstream("up", OPENAI, transport, **options), transport
 
 
@@ -59,7 +59,7 @@ async def test_a_whole_stream():
     assert exchange.timings.first_token is not None
     _, url, headers = transport.sent[0]
     assert url == "https://api.openai.com/v1/chat/completions"
-    assert headers["authorization"] == "Bearer sim-key"
+    assert headers["authorization"] == "Bearer sim-driver-key"
     assert headers["accept-encoding"] == "identity"
     assert (reply.at_end, reply.closed) == (True, True)  # read to its end, so the connection can be kept
     assert (up.answered, up.failed, up.in_flight) == (1, 0, 0)
@@ -271,10 +271,10 @@ async def test_only_the_beginning_of_an_error_is_read():
 
 
 async def test_the_key_is_not_in_what_is_told():
-    body = b'{"error":{"message":"Incorrect API key provided: sim-key","code":"invalid_api_key"}}'
+    body = b'{"error":{"message":"Incorrect API key provided: sim-driver-key","code":"invalid_api_key"}}'
     up, _ = upstream(Reply([body], 401, JSON))
     error = await failure(up, STREAM)
-    assert "sim-key" not in error.message
+    assert "sim-driver-key" not in error.message
     assert "***" in error.message
 
 

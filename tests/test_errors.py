@@ -101,6 +101,13 @@ def test_what_looks_like_a_key_is_not_repeated(text: str):
         assert secret not in shown
 
 
+def test_a_secret_is_found_in_every_form_and_a_word_is_no_secret():
+    key = "sim-canary/0123+45"
+    for form in ("sim-canary%2F0123%2B45", "c2ltLWNhbmFyeS8wMTIzKzQ1", key):
+        assert redact(f"got {form}!", key) == "got ***!"
+    assert redact("broke off", "k") == "broke off"
+
+
 def test_plain_words_stay_and_long_texts_are_cut():
     assert redact("the model gpt-6 is overloaded, ask-again") == "the model gpt-6 is overloaded, ask-again"
     assert len(redact("x" * 100_000)) == MAX_MESSAGE + 1

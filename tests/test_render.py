@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.chat import ChatRequest, Chunk, ToolCallDelta, Usage, fold
+from gateway.errors import UpstreamError
 from gateway.ingress import render
 from gateway.providers.openai import answers as openai_answers
 from gateway.sse import Decoder, Event
@@ -485,3 +486,53 @@ def test_id_model_and_time_are_those_of_the_first_chunk():
     odd = [{**delta(content="x"), "id": f"other{i}", "model": "", "created": 9} for i in range(2)]
     got = relayed(PLAIN, ROLE, *odd, delta("stop"), DONE)
     assert {(e["id"], e["model"], e["created"]) for e in got[:-1]} == {("c1", "m", 1)}
+
+
+def test_usage_in_the_role_chunk_takes_nothing_from_it():
+    """Some servers count in every event: the role stays, and the last numbers are told."""
+    role = {**ROLE, "usage": {"prompt_tokens": 1, "completion_tokens": 0}}
+    end = {"id": "c1", "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 9}}
+    for request in (PLAIN, ASKED):
+        got = relayed(request, role, delta(content="x"), delta("stop"), end, DONE)
+        assert deltas(got)[0]["role"] == "assistant"
+        told = [e["usage"]["completion_tokens"] for e in got if e != DONE and e.get("usage")]
+        assert told == ([9] if request is ASKED else [])
+
+
+@pytest.mark.parametrize("reason", sorted(openai_answers.FAILURES))
+def test_an_answer_that_was_given_up_is_no_answer(reason: str):
+    """Pitfall 3: a normal end is never made up."""
+    with pytest.raises(UpstreamError):
+        relayed(PLAIN, ROLE, delta(content="x"), delta(reason))
+    body = {"choices": [{"message": {"content": "x"}, "finish_reason": reason}]}
+    with pytest.raises(UpstreamError):
+        openai_answers.parse_response(msgspec.json.encode(body), chat())
+
+
+def test_a_call_that_was_cut_off_does_not_become_complete():
+    """P38: `{}` is owed by calls that ended, not by those that ran out of tokens."""
+    got = relayed(PLAIN, ROLE, delta(tool_calls=[piece(0, "a", "f")]), delta("length"), DONE)
+    pieces = [c["function"]["arguments"] for d in deltas(got) for c in d.get("tool_calls", [])]
+    assert "".join(pieces) == ""
+
+
+def test_an_id_for_each_piece_is_still_one_call():
+    pieces = [[piece(0, "a", "f", '{"x"')], [piece(0, "other", None, ":1}")], [piece(1, "b", "g", "{}")]]
+    assert calls_of(*pieces) == TWO
+
+
+ODD = {
+    "index null": {"choices": [{"index": None, "delta": {"role": "assistant", "content": "a"}}]},
+    "text in parts": {
+        "choices": [{"index": 0, "delta": {"role": "assistant", "content": [{"type": "text", "text": "a"}]}}]
+    },
+    "id a number": {"id": 7, "choices": [{"index": 0, "delta": {"role": "assistant", "content": "a"}}]},
+    "usage a word": {"usage": "none", "choices": [{"delta": {"role": "assistant", "content": "a"}}]},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_fields_that_nobody_needs_do_not_cost_the_answer(name: str):
+    got = relayed(PLAIN, ODD[name], delta("stop"), DONE)
+    assert deltas(got)[0]["content"] == "a"
+    assert got[-1] == DONE

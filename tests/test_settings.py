@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from gateway import settings as module
 from gateway.errors import SettingsError
@@ -50,6 +51,15 @@ MISTAKES = {  # TOML → words of the one line
     "[providers.openai.options]\nx = 1": ["providers.openai.options.x", "unknown key", "organization"],
     "[providers.demo.options]\npace = 'slow'": ["providers.demo.options.pace", "a number"],
     "[providers.demo]\ncompatible = true": ["providers.demo.compatible"],
+    "[providers.openai]\ncompatible = true": ["providers.openai.base_url", "needs its address"],
+    f"[providers.openai]\nca_file = '{__file__}'": ["providers.openai.ca_file", "no certificates"],
+    "[providers.openai.options]\nproject = 'prüf'": ["providers.openai.options.project"],
+    "[providers.gemini]\n[providers.google]": ["providers.google", "another name of gemini"],
+    "[server]\nmax_body = '0 MiB'": ["server.max_body", "1 byte"],
+    f"[server]\nmax_body = '{'9' * 400} MiB'": ["server.max_body"],
+    "a = " + "[" * 5000: ["not valid TOML"],
+    "[routes.'my route']\ntargets = ['openai/x']": ["routes.my route", "no client"],
+    "[routes.'']\ntargets = ['openai/x']": ["routes.", "no client"],
     "[providers.mine]\nbase_url = 'http://x'": ["providers.mine.type", "openai"],
     "[providers.'a b']\ntype = 'openai'": ["a b", "letters"],
     "[routes.r]": ["routes.r", "targets", "required"],
@@ -148,6 +158,8 @@ def test_a_dirty_key_is_refused_by_the_name_of_its_place(value: str, tmp_path: P
     """P79: what no header can carry ends here, and the value is not repeated."""
     path = tmp_path / "key"
     path.write_text(value)
+    with pytest.raises(SettingsError):
+        resolve(SecretRef("file", "a\0b"), {})
     for reference, environ in ((SecretRef("env", "K"), {"K": value}), (SecretRef("file", str(path)), {})):
         with pytest.raises(SettingsError) as caught:
             resolve(reference, environ)
@@ -216,12 +228,14 @@ def test_other_machines_need_a_key(host: str):
     assert gateway_key(open_to_all, {"GATEWAY_API_KEY": "abc"}) is not None
 
 
-def test_the_example_file_shows_every_setting_with_its_default():
+def test_the_example_file_shows_every_setting_with_its_default(tmp_path: Path):
     """The comments of config/gateway.toml, uncommented, are the settings; nothing is missing."""
     text = EXAMPLE.read_text()
     assert parse(text, "example") == Settings()
     live = "\n".join(line.removeprefix("#:") for line in text.splitlines())
-    chosen = parse(live.replace("/etc/ssl/own.pem", str(EXAMPLE)), "example")
+    authority = tmp_path / "own.pem"
+    trustme.CA().cert_pem.write_to_path(str(authority))
+    chosen = parse(live.replace("/etc/ssl/own.pem", str(authority)), "example")
     for part in (module.ServerSettings, module.LogSettings, module.TimeoutSettings):
         for field in part.__struct_fields__:
             assert f"{field} = " in live, f"{part.__name__}.{field}"

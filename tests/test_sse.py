@@ -87,8 +87,9 @@ def test_comments_cannot_break_out():
         [b"data: " + b"x" * 60, b"x" * 60],
         [b"data: " + b"x" * 60 + b"\n", b"data: " + b"x" * 60 + b"\n"],
         [b"x" * 101],
+        [b"data\n" * 30],
     ],
-    ids=["line", "unfinished line", "event of several lines", "no field"],
+    ids=["line", "unfinished line", "event of several lines", "no field", "bare fields"],
 )
 def test_a_line_or_event_over_the_limit_is_refused(pieces: list[bytes]):
     """P34: what a provider sends cannot fill the memory."""

@@ -39,7 +39,7 @@ class AccessGuard:
             status=401,
             code="invalid_api_key",
         )
-        headers = [("www-authenticate", "Bearer"), ("connection", "close")]
+        headers = [("www-authenticate", "Bearer")]
         await Client(scope, receive, send).answer(error.status, error.encoded(), headers)
 
 

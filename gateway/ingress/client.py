@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from .. import sse
 from ..errors import ErrorKind, RequestError
@@ -90,18 +90,27 @@ class Client:
 
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         """Sends the head of the answer."""
-        self.status = status
         encoded = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
-        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+        self.status = status
+        await self._pass({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def write(self, data: bytes) -> None:
         """Sends a piece of the body. Waits while the client is slow to take it."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._pass({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self, data: bytes = b"") -> None:
         """Sends the last piece of the body: after it, the end of the connection is nobody's loss."""
         self._finished = True
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        await self._pass({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def _pass(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "closed" not in str(error):
+                raise
+            self.gone = True
+            raise ClientGone from None
 
     async def answer(self, status: int, body: bytes, headers: Iterable[Header] = ()) -> None:
         """Sends a whole answer in JSON."""
@@ -164,7 +173,8 @@ class EventStream:
         self._quiet_until = self._loop.time() + after
         self._writing_since: float | None = None
         self._comment: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._quiet_until, self._tick)
+        first = min(self._quiet_until, self._loop.time() + send_timeout)
+        self._timer: asyncio.TimerHandle | None = self._loop.call_at(first, self._tick)
 
     def __enter__(self) -> EventStream:
         return self
@@ -182,10 +192,13 @@ class EventStream:
     async def finish(self, data: bytes) -> None:
         """Sends `data` and ends the stream."""
         await self._begin()
-        self._stop()
+        self._writing_since = self._loop.time()
         await self._client.finish(data)
+        self._stop()
 
     def _stop(self) -> None:
+        if self._comment is not None:
+            self._comment.cancel()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -216,14 +229,15 @@ class EventStream:
             if now >= due:
                 self._comment = asyncio.create_task(self._keep_alive())
                 due = now + self._every
-        self._timer = self._loop.call_at(due, self._tick)
+        self._timer = self._loop.call_at(min(due, now + self._send_timeout), self._tick)
 
     async def _keep_alive(self) -> None:
         self._writing_since = self._loop.time()
         try:
-            if not self.started:
-                await self._start()
-            await self._client.write(sse.comment("keep-alive"))
+            with suppress(ClientGone):  # who writes next will notice
+                if not self.started:
+                    await self._start()
+                await self._client.write(sse.comment("keep-alive"))
             self._wrote()
         finally:
             self._comment = None

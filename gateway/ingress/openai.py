@@ -32,6 +32,10 @@ log = logging.getLogger("gateway.ingress")
 access_log = logging.getLogger("gateway.access")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+MAX_SHOWN = 256
+"""Characters of a model's name that a log line shows."""
+MAX_DROPPED = 40
+"""Names of dropped fields that a header lists."""
 _FIELD_NAME = re.compile(r"[A-Za-z0-9._\[\]-]{1,64}")
 
 
@@ -110,6 +114,8 @@ class ChatCompletions:
         body = await client.body(self._limits.max_body, self._limits.body_timeout)
         try:
             request = modern(decode_request(body))
+        except RecursionError:
+            raise RequestError(ErrorKind.BAD_REQUEST, "the body is nested too deeply") from None
         except InvalidRequest as error:
             raise RequestError(
                 ErrorKind.BAD_REQUEST, error.message, param=error.param, code=error.code
@@ -227,8 +233,9 @@ def _exchange_headers(exchange: Exchange) -> list[Header]:
         ("server-timing", _server_timing(exchange.timings)),
     ]
     if exchange.dropped:
-        names = ", ".join(name if _FIELD_NAME.fullmatch(name) else "?" for name in exchange.dropped)
-        headers.append(("x-gateway-dropped-params", names))
+        names = [name if _FIELD_NAME.fullmatch(name) else "?" for name in exchange.dropped[:MAX_DROPPED]]
+        more = ["..."] if len(exchange.dropped) > MAX_DROPPED else []
+        headers.append(("x-gateway-dropped-params", ", ".join(names + more)))
     return [header for header in headers if header[1]]
 
 
@@ -258,7 +265,7 @@ def _error_headers(call: Call, error: GatewayError) -> list[Header]:
 def _log(client: Client, call: Call) -> None:
     """One line for each request: what was asked, who answered, how long it took, how it ended."""
     exchange, error = call.exchange, call.error
-    parts = [call.request_id, call.model, "stream" if call.stream else "whole"]
+    parts = [call.request_id, call.model[:MAX_SHOWN], "stream" if call.stream else "whole"]
     if exchange is not None:
         parts.append(f"-> {exchange.target} attempts={exchange.attempts}")
         if exchange.timings.first_token is not None:

@@ -70,7 +70,7 @@ class Stream:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
 
     def _pass_on(self, chunk: Chunk, wire: bytes) -> bytes:
-        if chunk.usage is not None and not chunk.has_content:  # the usage chunk: it goes to who asked for it
+        if chunk.is_usage:  # it goes to who asked for it
             if not self._asked_usage or self._usage_sent:
                 return b""
             self._usage_sent = True

@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Raw, Struct
 
 from .. import sse
 from ..chat import (
@@ -22,6 +23,7 @@ from ..chat import (
     ChatRequest,
     Chunk,
     Function,
+    Json,
     Message,
     ToolCallDelta,
     ToolChoice,
@@ -81,6 +83,8 @@ def build_request(request: ChatRequest) -> HttpRequest:
             f"there is no demo model {request.model!r}; there are {', '.join(MODELS)}",
             param="model",
         )
+    if "pace" in request.wire:
+        _pace(request.wire["pace"])
     lost = tuple(name for name in dropped(request, IGNORES) if name != "pace")
     body = {name: raw for name, raw in request.wire.items() if name in _USED or name == "pace"}
     return HttpRequest(
@@ -155,45 +159,37 @@ def _arguments(function: Function, text: str) -> str:
     return json_body(_example(function.parameters or {"type": "object"}, text)).decode()
 
 
-def _example(schema: Any, text: str) -> Any:
-    """A small value that fits the common parts of a JSON schema."""
-    if not isinstance(schema, dict):
+MAX_DEPTH = 20
+
+
+def _example(schema: Any, text: str, depth: int = 0) -> Any:
+    """A small value that fits the common parts of a JSON schema; of a strange one, something."""
+    if not isinstance(schema, dict) or depth > MAX_DEPTH:
         return text
-    if schema.get("enum"):
+    if isinstance(schema.get("enum"), list) and schema["enum"]:
         return schema["enum"][0]
     if "const" in schema:
         return schema["const"]
     kind = schema.get("type", "object" if "properties" in schema else "string")
-    make = _EXAMPLES.get(kind[0] if isinstance(kind, list) and kind else str(kind), _example_text)
-    return make(schema, text)
+    if isinstance(kind, list):
+        kind = kind[0] if kind else "string"
+    if kind == "object":
+        return _example_object(schema, text, depth)
+    if kind == "array":
+        return [_example(schema.get("items", {}), text, depth + 1)]
+    if kind in ("integer", "number"):
+        least = schema.get("minimum", 1)
+        return least if isinstance(least, int | float) else 1
+    return {"boolean": True, "null": None}.get(str(kind), text)
 
 
-def _example_text(_schema: dict[str, Any], text: str) -> Any:
-    return text
+def _example_object(schema: Json, text: str, depth: int) -> Json:
+    properties = schema.get("properties")
+    known: Json = properties if isinstance(properties, dict) else {}
+    required = schema.get("required")
+    wanted = required if isinstance(required, list) and required else list(known)[:1]
+    return {str(name): _example(known.get(str(name), {}), text, depth + 1) for name in wanted}
 
-
-def _example_object(schema: dict[str, Any], text: str) -> Any:
-    properties = schema.get("properties") or {}
-    wanted = schema.get("required") or list(properties)[:1]
-    return {name: _example(properties.get(name, {}), text) for name in wanted}
-
-
-def _example_array(schema: dict[str, Any], text: str) -> Any:
-    return [_example(schema.get("items", {}), text)]
-
-
-def _example_number(schema: dict[str, Any], _text: str) -> Any:
-    return schema.get("minimum", 1)
-
-
-_EXAMPLES: dict[str, Callable[[dict[str, Any], str], Any]] = {
-    "object": _example_object,
-    "array": _example_array,
-    "integer": _example_number,
-    "number": _example_number,
-    "boolean": lambda _schema, _text: True,
-    "null": lambda _schema, _text: None,
-}
 
 MODELS: dict[str, Callable[[ChatRequest], Answer]] = {"echo": _echo, "story": _story, "tool": _tool}
 
@@ -201,15 +197,23 @@ MODELS: dict[str, Callable[[ChatRequest], Answer]] = {"echo": _echo, "story": _s
 # ── the stream ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Pace(Struct):
-    pace: float | None = None
+MAX_PACE = 60.0
+
+
+def _pace(raw: Raw) -> float:
+    """The seconds in a request's own `pace`. Raises `UpstreamError` when that is something else."""
+    try:
+        seconds: float = msgspec.json.decode(raw, type=Annotated[float, Meta(ge=0, le=MAX_PACE)])
+        return seconds
+    except msgspec.ValidationError:
+        message = f"'pace' has to be a number of seconds, from 0 to {MAX_PACE:g}"
+        raise UpstreamError(ErrorKind.BAD_REQUEST, message, param="pace", code="invalid_value") from None
 
 
 def answer(http: HttpRequest, pace: float) -> LocalAnswer:
     """The answer to `http`: for a stream one event a token with `pace` seconds before it, else the whole."""
     request = decode_request(http.body)
-    own = msgspec.json.decode(http.body, type=_Pace).pace
-    seconds = max(0.0, pace if own is None else own)
+    seconds = _pace(request.wire["pace"]) if "pace" in request.wire else pace
     chunks = list(_chunks(request))
     if not http.stream:
         yield seconds * len(chunks), msgspec.json.encode(fold(chunks))
@@ -218,26 +222,35 @@ def answer(http: HttpRequest, pace: float) -> LocalAnswer:
         yield seconds, sse.encode(msgspec.json.encode(chunk))
 
 
+MAX_TOKENS = 4096
+"""Tokens that an answer has at most."""
+
+
 def _chunks(request: ChatRequest) -> Iterator[Chunk]:
     said = MODELS[request.model](request)
-    pieces = _tokens(said.text)
-    limit = request.max_output_tokens
+    limit = min(MAX_TOKENS, MAX_TOKENS if request.max_output_tokens is None else request.max_output_tokens)
+    pieces = list(islice(_tokens(said.text), limit + 1))
     finish = "tool_calls" if said.calls else "stop"
-    if limit is not None and limit < len(pieces):
+    if len(pieces) > limit:
         pieces, finish = pieces[:limit], "length"
     yield Chunk(model=request.model)
     for piece in pieces:
         yield Chunk(text=piece)
     for call in said.calls:
         yield Chunk(tool_calls=(call,))
-    prompt = sum(len(_tokens(text)) for message in request.messages for text in texts(message.content))
-    usage = Usage(prompt_tokens=prompt, completion_tokens=len(pieces) + len(said.calls))
+    prompt = sum(len(text) for message in request.messages for text in texts(message.content))
+    usage = Usage(
+        prompt_tokens=-(-prompt // CHARACTERS_A_TOKEN), completion_tokens=len(pieces) + len(said.calls)
+    )
     yield Chunk(finish_reason=finish, usage=usage, last=True)
 
 
-def _tokens(text: str) -> list[str]:
-    """The tokens of this small world: words with the space before them."""
-    return re.findall(r"\s*\S+|\s+$", text)
+CHARACTERS_A_TOKEN = 4
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """The tokens of this small world: words with the space before them, long ones in pieces."""
+    return (match[0] for match in re.finditer(r"\s{0,50}\S{1,50}|\s{1,50}", text))
 
 
 # ── the record ─────────────────────────────────────────────────────────────────────────────────────────

@@ -8,6 +8,7 @@ early closes the call at the provider.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -17,7 +18,7 @@ from msgspec import Struct
 
 from .. import __version__, sse
 from ..chat import ChatRequest, Chunk
-from ..errors import ErrorKind, UpstreamError, redact
+from ..errors import POLICY, ErrorKind, UpstreamError, redact
 from ..exchange import Exchange, Target, Timings
 from ..providers.base import HttpRequest, ModelInfo, Provider
 from .timers import Timeouts, Watchdog
@@ -31,6 +32,10 @@ MAX_PAGES = 20
 DRAIN_SECONDS = 0.1
 """How long the end of a body may take after the end mark, so that the connection can be used again."""
 MAX_DRAINED_READS = 8
+
+_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PATH = re.compile(r"[A-Za-z0-9._\[\]-]{1,128}")
+"""What an error's code and the path of a field look like; anything else of a provider is not passed on."""
 
 _NOT_UNDERSTOOD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, sse.TooLarge)
 
@@ -153,7 +158,15 @@ class Upstream:
     def named(self, error: UpstreamError) -> UpstreamError:
         """`error` with this provider as the hop that spoke, without its key in the text."""
         error.hop = self.name
-        error.message = redact(error.message, self._key or "")
+        error.message = redact(error.message, self._key)
+        if error.code and (
+            _CODE.fullmatch(error.code) is None or redact(error.code, self._key) != error.code
+        ):
+            error.code = POLICY[error.kind].code
+        if error.param and (
+            _PATH.fullmatch(error.param) is None or redact(error.param, self._key) != error.param
+        ):
+            error.param = None
         return error
 
     def record(self, error: UpstreamError | None) -> None:
@@ -188,19 +201,25 @@ class _Call(Exchange):
 
         Raises `UpstreamError`.
         """
-        provider = self._upstream.provider
-        conversation = provider.conversation(provider, self._request)
         try:
-            http = next(conversation)
-            while True:
-                try:
-                    await self._attempt(http)
-                    return
-                except UpstreamError as error:
-                    await self._forget()
-                    http = conversation.throw(error)  # which lets it pass, or says what to send instead
+            await self._converse()
         except UpstreamError as error:
             raise self._failed(error) from error.__cause__
+        except RecursionError:  # from a body that could be decoded, but is too deep to be said anew
+            deep = UpstreamError(ErrorKind.BAD_REQUEST, "the request is nested too deeply", param="messages")
+            raise self._failed(deep) from None
+
+    async def _converse(self) -> None:
+        provider = self._upstream.provider
+        conversation = provider.conversation(provider, self._request)
+        http = next(conversation)
+        while True:
+            try:
+                await self._attempt(http)
+                return
+            except UpstreamError as error:
+                await self._forget()
+                http = conversation.throw(error)  # which lets it pass, or says what to send instead
 
     async def read(self) -> list[Chunk]:
         if self._held:
@@ -342,6 +361,8 @@ class _Call(Exchange):
             if len(body) > MAX_BODY:
                 raise UpstreamError(ErrorKind.BAD_RESPONSE, f"the answer is larger than {MAX_BODY} bytes")
         with _understood():
+            if not body.isascii():
+                body.decode()
             chunk = self._upstream.provider.parse_response(bytes(body), self._request)
         self._note(chunk)
         self._ended = True

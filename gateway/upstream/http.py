@@ -6,6 +6,7 @@ proxies from the environment. Time limits other than connecting are the driver's
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ from ..providers.base import HttpRequest
 KEEPALIVE = 60.0
 """Seconds that an idle connection is kept: most servers close theirs after 60 to 120."""
 MAX_IDLE_CONNECTIONS = 100
+MAX_STALE = 10
+"""Kept connections that are tried and found closed before the failure counts."""
 DECODED = ("identity", "gzip", "deflate")
 """Encodings of a body that can be read, though none is asked for."""
 
@@ -33,19 +36,22 @@ class HttpTransport:
         self._pool: httpx2.AsyncHTTPTransport | None = None
 
     async def send(self, http: HttpRequest, url: str, headers: Mapping[str, str]) -> HttpResponse:
-        """Sends once, and once more when a kept connection turns out to be closed by the other side."""
-        call = _Call(http, url, headers, self._connect_timeout)
-        try:
-            return await call.send(self._connections())
-        except UpstreamError as error:
-            if error.kind is not ErrorKind.RESET or call.connect is not None:
-                raise
+        """Sends; once more for each kept connection that turns out to be closed by the other side."""
+        for _ in range(MAX_STALE):
+            call = _Call(http, url, headers, self._connect_timeout)
+            try:
+                return await call.send(self._connections())
+            except UpstreamError as error:
+                if error.kind is not ErrorKind.RESET or call.connect is not None:
+                    raise
         return await _Call(http, url, headers, self._connect_timeout).send(self._connections())
 
     def _connections(self) -> httpx2.AsyncHTTPTransport:
         if self._pool is None:  # built at the first call: it costs tens of milliseconds at start
+            with _mapped():
+                tls = self._tls()
             self._pool = httpx2.AsyncHTTPTransport(
-                verify=self._tls(),
+                verify=tls,
                 trust_env=False,
                 limits=httpx2.Limits(
                     max_connections=None,
@@ -105,13 +111,24 @@ class HttpResponse:
         self.connect = connect
         self._response = response
         self._pieces: AsyncIterator[bytes] = response.aiter_bytes()
+        self._closing: asyncio.Task[None] | None = None
 
     async def read(self) -> bytes:
         with _mapped():
             return await anext(self._pieces, b"")
 
     async def aclose(self) -> None:
-        await self._response.aclose()
+        # In a task of its own: cancelled half-way, the pool would keep the request for ever.
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._response.aclose())
+            _closing.add(self._closing)
+            self._closing.add_done_callback(_closing.discard)
+        with _mapped():
+            await asyncio.shield(self._closing)
+
+
+_closing: set[asyncio.Task[None]] = set()
+"""Closings under way, held here because the loop itself holds no task."""
 
 
 # ── one exception map ──────────────────────────────────────────────────────────────────────────────────

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from ...chat import ChatRequest, Json
 from ..base import HttpRequest, ModelInfo, ModelPage, Options, Provider, json_body, nearest_effort
@@ -210,13 +210,16 @@ def parse_models(body: bytes) -> ModelPage:
 # ── the record ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+HeaderValue = Annotated[str, Meta(pattern=r"^[!-~]+$")]
+
+
 class OpenAIOptions(Options, frozen=True, forbid_unknown_fields=True):
     """`organization`: the organization that calls are billed to, when a key has several
     `project`: the project that calls are billed to
     """
 
-    organization: str | None = None
-    project: str | None = None
+    organization: HeaderValue | None = None
+    project: HeaderValue | None = None
 
 
 def _auth(options: OpenAIOptions) -> Callable[[str], dict[str, str]]:
@@ -231,7 +234,7 @@ def _auth(options: OpenAIOptions) -> Callable[[str], dict[str, str]]:
 
 def configure(options: OpenAIOptions) -> Provider:
     """The provider with these options."""
-    return replace(PROVIDER, auth=_auth(options))
+    return replace(PROVIDER, auth=_auth(options), compatible=replace(_COMPATIBLE, auth=_auth(options)))
 
 
 _COMPATIBLE = Provider(

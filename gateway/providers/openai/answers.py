@@ -64,7 +64,7 @@ class _Call(Struct):
 
 class _Delta(Struct):
     role: str | UnsetType | None = UNSET
-    content: str | UnsetType | None = UNSET
+    content: str | list[Any] | UnsetType | None = UNSET
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
@@ -82,6 +82,10 @@ class _Delta(Struct):
 
     @property
     def text(self) -> str:
+        """The text; some servers send it in parts."""
+        if isinstance(self.content, list):
+            parts = (p.get("text") for p in self.content if isinstance(p, dict))
+            return "".join(text for text in parts if isinstance(text, str))
         return self.content or ""
 
     @property
@@ -90,11 +94,15 @@ class _Delta(Struct):
 
 
 class _Choice(Struct):
-    index: int = 0
+    place: int | None = msgspec.field(default=None, name="index")
     delta: _Delta | None = None
     message: _Delta | None = None
     finish_reason: str | None = None
     logprobs: Json | None = None
+
+    @property
+    def index(self) -> int:
+        return self.place or 0
 
     @property
     def end(self) -> str | None:
@@ -107,7 +115,7 @@ _NOTHING = (b"", b"null")
 
 
 class _Answer(Struct):
-    id: str | None = None
+    id: str | int | None = None
     model: str | None = None
     created: int | float | None = None
     choices: list[_Choice] | None = None
@@ -139,7 +147,10 @@ def parse_usage(raw: Raw) -> Usage | None:
     """Usage as the upstream counted it; None when there is none."""
     if bytes(raw) in _NOTHING:
         return None
-    usage = _usage_decoder.decode(raw)
+    try:
+        usage = _usage_decoder.decode(raw)
+    except msgspec.ValidationError:
+        return None  # numbers that nobody can read are no reason to lose an answer
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     return Usage(
         prompt_tokens=usage.prompt_tokens or 0,
@@ -230,7 +241,7 @@ class ChunkReader:
         if usage is None:
             return None
         wire = data if not answer.choices and _is_one_line(data) else None
-        return Chunk(usage=usage, wire=wire, id=answer.id, model=answer.model)
+        return Chunk(usage=usage, wire=wire, is_usage=wire is not None, model=answer.model)
 
     def _is_canonical(self, choices: list[_Choice]) -> bool:
         if not choices or (not self._begun and choices[0].index != 0):
@@ -244,7 +255,7 @@ class ChunkReader:
         if delta.role != (UNSET if index in self._begun else "assistant"):
             return False
         calls = self._calls.get(index)
-        if delta.lists or choice.finish_reason == "":
+        if delta.lists or isinstance(delta.content, list) or choice.finish_reason == "":
             return False
         if choice.end is not None and (delta.tool_calls or not _is_known_end(choice.end, calls)):
             return False
@@ -265,7 +276,7 @@ class ChunkReader:
         if reason is not None:
             self._finished.add(index)
             reason = _end(reason, bool(calls))
-            deltas += calls.owed() if calls else ()
+            deltas += calls.owed() if calls and reason == "tool_calls" else ()
             self._ending = reason if index == 0 else self._ending
         return _Step(choice, is_first, deltas, reason)
 
@@ -287,6 +298,8 @@ class ChunkReader:
         delta: Json = choice.get("delta") or {}
         delta.pop("role", None)
         sent = delta.pop("tool_calls", None) or []
+        if isinstance(delta.get("content"), list):
+            delta["content"] = (step.choice.delta or _Delta()).text
         for name, items in delta.items():
             if isinstance(items, list):
                 delta[name] = [self._numbered(f"{step.choice.index} {name}", item) for item in items]
@@ -319,7 +332,7 @@ def _chunk(answer: _Answer, steps: list[_Step], data: bytes, usage: Usage | None
         logprobs=main.choice.logprobs if main else None,
         finish_reason=ended,
         usage=usage,
-        id=answer.id,
+        id=None if answer.id is None else str(answer.id),
         model=answer.model,
         created=int(answer.created) if answer.created else None,
         wire=data,
@@ -361,11 +374,20 @@ def _is_one_line(data: bytes) -> bool:
 def _is_known_end(reason: str, calls: _Calls | None) -> bool:
     if FINISH_REASONS.get(reason) != reason:
         return False
-    return calls is None or (reason != "stop" and calls.is_complete)
+    return calls is None or reason in ("length", "content_filter") or (reason != "stop" and calls.is_complete)
+
+
+FAILURES = frozenset(("abort", "aborted", "cancelled", "error"))
+"""Finish reasons of answers that were given up: a client must not take them for whole."""
 
 
 def _end(reason: str, has_calls: bool) -> str:
-    """`reason` as clients know it: an answer with tool calls that just stops has ended to have them run."""
+    """`reason` as clients know it: an answer with tool calls that just stops has ended to have them run.
+
+    Raises `UpstreamError` for an answer that was given up.
+    """
+    if reason in FAILURES:
+        raise UpstreamError(ErrorKind.SERVER, f"gave the answer up (finish_reason {reason!r})", code=reason)
     known = FINISH_REASONS.get(reason, "stop")
     return "tool_calls" if has_calls and known == "stop" else known
 
@@ -407,7 +429,7 @@ class _Calls:
         return tuple(self._add(call) for call in calls)
 
     def _add(self, call: _Call) -> ToolCallDelta | None:
-        index, new = self._place(call.index, call.id or "")
+        index, new = self._place(call.index, str(call.id or ""), bool(call.name))
         kind = call.type or ("custom" if call.custom else "function")
         if call.arguments or kind == "custom":
             self._without_arguments.discard(index)
@@ -428,11 +450,12 @@ class _Calls:
         owed = sorted(self._without_arguments - self._unnamed.keys())
         return tuple(ToolCallDelta(index=i, arguments="{}") for i in owed)
 
-    def _place(self, index: int | None, call_id: str) -> tuple[int, bool]:
+    def _place(self, index: int | None, call_id: str, named: bool) -> tuple[int, bool]:
         """Our index for a piece, and whether it begins a call.
 
-        A new id under an index that is taken is a new call: some servers number every call 0. A piece
-        without an index belongs to the call with its id, and without an id to the last one.
+        A new id and a name under an index that is taken are a new call: some servers number every call 0,
+        while others give each piece an id of its own. A piece without an index belongs to the call with its
+        id, and without an id to the last one.
         """
         count = len(self._ids)
         if index is None:
@@ -440,7 +463,9 @@ class _Calls:
                 return self._ids.index(call_id), False
             if not call_id and count:
                 return count - 1, False
-        elif (known := self._ours.get(index)) is not None and call_id in ("", self._ids[known]):
+        elif (known := self._ours.get(index)) is not None and (
+            not named or call_id in ("", self._ids[known])
+        ):
             return known, False
         self._ours[count if index is None else index] = count
         self._ids.append(call_id or f"call_{count}")
@@ -482,7 +507,7 @@ def parse_response(body: bytes, _request: ChatRequest) -> Chunk:
         logprobs=choice.logprobs,
         finish_reason=_end(choice.end or "stop", bool(calls)),
         usage=usage,
-        id=answer.id,
+        id=None if answer.id is None else str(answer.id),
         model=answer.model,
         created=int(answer.created) if answer.created else None,
         wire=wire if all(_is_whole(c) for c in answer.choices) else _mend_response(wire),

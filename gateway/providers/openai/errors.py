@@ -78,8 +78,9 @@ def _kind(status: int, code: Any, type: Any, message: str) -> ErrorKind:
     kind = _KIND_BY_CODE.get(str(code))
     if kind is None and 400 <= status < 500 and any(p in message.lower() for p in _TOO_LONG):
         kind = ErrorKind.CONTEXT_LENGTH
-    if kind is None:
-        kind = _KIND_BY_TYPE.get(str(type))
-    if kind is None and status < 400:
-        kind = _KIND_BY_VAGUE_TYPE.get(str(type), ErrorKind.SERVER)
-    return kind or kind_of_status(status)
+    if kind is not None:
+        return kind
+    by_type = _KIND_BY_TYPE.get(str(type))
+    if status < 400:
+        return by_type or _KIND_BY_VAGUE_TYPE.get(str(type), ErrorKind.SERVER)
+    return by_type if by_type is ErrorKind.QUOTA else kind_of_status(status)  # a status says the rest
