@@ -13,6 +13,7 @@ import uvicorn
 
 from .app import Gateway
 from .errors import SettingsError
+from .protocol import Protocol
 
 _REASONS = {
     errno.EADDRINUSE: "it is taken by another program: stop that one, or choose another with --port",
@@ -92,7 +93,7 @@ def uvicorn_config(gateway: Gateway) -> uvicorn.Config:
     """How uvicorn runs the gateway: without an access log of its own, and trusting no proxy's headers."""
     return uvicorn.Config(
         gateway.app,
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,

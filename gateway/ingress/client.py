@@ -7,7 +7,7 @@ the request; what it waits for is watched from outside.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from starlette.types import Message, Receive, Scope, Send
@@ -35,6 +35,7 @@ class Client:
         """The status that was sent, 0 before that."""
         self._receive = receive
         self._send = send
+        self._cut_off: Callable[[], None] | None = scope.get("gateway.abort")
         self.gone = False
         """Whether the client left before it had everything."""
         self._finished = False
@@ -134,7 +135,12 @@ class Client:
             watcher.cancel()
 
     def abort(self) -> None:
-        """Gives the client up, as if it had left."""
+        """Gives up a client that takes nothing, as if it had left."""
+        self._leave()
+        if self._cut_off is not None:
+            self._cut_off()
+
+    def _leave(self) -> None:
         if not self.gone and self._task is not None:
             self.gone = True
             self._task.cancel()
@@ -143,7 +149,7 @@ class Client:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         if not self._finished:
-            self.abort()
+            self._leave()
 
 
 class EventStream:

@@ -75,7 +75,7 @@ class ChatCompletions:
         try:
             await self._serve(client, call)
         except ClientGone:
-            pass  # nobody is left to be told
+            await asyncio.sleep(0)  # nobody is left to be told; the server notices that in its own turn
         except asyncio.CancelledError:  # the server ends; it does not want this back
             call.error = _shutting_down()
             if not client.status:

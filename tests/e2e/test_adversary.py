@@ -147,6 +147,60 @@ async def test_a_wrong_key_with_a_large_body_is_still_told_so(sim: Simulator):
     assert answer.status_code == 401
 
 
+async def exchange(url: str, data: bytes, *, leave: bool = False) -> bytes:
+    """Sends raw bytes and returns all that comes back until the end."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(data)
+    try:
+        return b"" if leave else await asyncio.wait_for(reader.read(), 5)
+    finally:
+        if leave:
+            await asyncio.sleep(0.05)
+            writer.transport.abort()
+        else:
+            writer.close()
+            await writer.wait_closed()
+
+
+def post(payload: dict[str, Any], *headers: str) -> bytes:
+    data = json.dumps(payload).encode()
+    lines = [f"POST {CHAT} HTTP/1.1", "host: x", "content-type: application/json", *headers]
+    return "\r\n".join([*lines, f"content-length: {len(data)}", "", ""]).encode() + data
+
+
+async def test_an_upgrade_is_declined_and_the_body_is_read(url: str, sim: Simulator):
+    """Java's HttpClient offers HTTP/2 with every request; its body follows in pieces of any size."""
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+    answer = await exchange(url, post(body("demo/echo"), *offer))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'"content":"Hi"' in answer
+    long = {**body("demo/echo"), "user": "x" * 300_000}
+    assert (await exchange(url, post(long, *offer))).startswith(b"HTTP/1.1 200")
+    get = b"GET /health HTTP/1.1\r\nhost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert (await exchange(url, get)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_second_request_on_a_busy_connection_is_not_taken_up(url: str, sim: Simulator):
+    """The first is answered whole, then the connection closes: nothing runs that nobody waits for."""
+    answer = await exchange(url, post(body(MODELS["openai"])) + post(body(MODELS["gemini"])))
+    assert answer.count(b"HTTP/1.1 200") == 1
+    assert not sim.calls("gemini")
+
+
+async def test_a_client_that_leaves_is_noticed_with_a_second_request_waiting(
+    url: str, http: httpx2.AsyncClient, sim: Simulator
+):
+    for streaming in (False, True):
+        sim.script("openai", Fault(kind="stall"))
+        await exchange(url, post(body(MODELS["openai"], stream=streaming)) * 2, leave=True)
+        call = await sim.wait_closed("openai", timeout=2)
+        assert call.peer_closed_at is not None
+    async with asyncio.timeout(2):
+        while (await http.get("/health")).json()["in_flight"]:
+            await asyncio.sleep(0.005)
+
+
 DEMO_MISTAKES: list[dict[str, Any]] = [
     {"pace": "x"},
     {"pace": -1},
