@@ -95,6 +95,7 @@ def _upstream(plan: ProviderPlan) -> Upstream:
         transport_for(plan.provider, plan.timeouts, ca_file=entry.ca_file, tls_min=entry.tls_min),
         base_url=plan.base_url,
         key=plan.key.reveal() if plan.key else None,
+        key_source=plan.key.source if plan.key else None,
         timeouts=plan.timeouts,
     )
 

@@ -278,6 +278,11 @@ async def test_the_key_is_not_in_what_is_told():
     assert "***" in error.message
 
 
+async def test_a_refused_key_is_named_by_its_place():
+    up, _ = upstream(Reply([b'{"error":{"message":"bad key"}}'], 401, JSON), key_source="MY_KEY")
+    assert (await failure(up, STREAM)).message == "bad key (the key is from MY_KEY)"
+
+
 async def test_strict_refuses_what_would_be_dropped_and_sends_nothing():
     up, transport = upstream()
     request = msgspec.structs.replace(chat("gpt-6-luna", temperature=0.5), strict=True)

@@ -268,11 +268,13 @@ def tool_wish(request: ChatRequest) -> ToolWish:
         if choice not in _MODES:
             raise unsupported(f"tool_choice '{choice}' is not supported", "tool_choice")
         return ToolWish(_MODES[choice])
+    offered = {tool.function.name for tool in request.tools or () if tool.function is not None}
     if choice.function is not None:
+        if offered and choice.function.name not in offered:
+            raise unsupported(f"'{choice.function.name}' is none of the tools", "tool_choice.function.name")
         return ToolWish("required", (choice.function.name,))
     if choice.allowed_tools is None:
         raise unsupported(f"tool_choice of type '{choice.type}' is not supported", "tool_choice.type")
-    offered = {tool.function.name for tool in request.tools or () if tool.function is not None}
     names = tuple(n for n in map(_allowed_name, choice.allowed_tools.tools) if n in offered)
     if not names:
         raise unsupported("allowed_tools names none of the tools", "tool_choice.allowed_tools")

@@ -51,7 +51,8 @@ class Failure(Struct, frozen=True):
 class Upstream:
     """A provider with its key and address: calls to it, and what is known of them.
 
-    `key` is the secret itself, None where the server wants none.
+    `key` is the secret itself, None where the server wants none; `key_source` is where it came from, to be
+    named when the provider refuses it.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Upstream:
         *,
         base_url: str | None = None,
         key: str | None = None,
+        key_source: str | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
         self.name = name
@@ -73,6 +75,7 @@ class Upstream:
         self._transport = transport
         self._base_url = (base_url or provider.base_url).rstrip("/")
         self._key = key
+        self._key_source = key_source
         self.timeouts = timeouts or Timeouts()
         self._headers = {
             "accept-encoding": "identity",
@@ -159,6 +162,8 @@ class Upstream:
         """`error` with this provider as the hop that spoke, without its key in the text."""
         error.hop = self.name
         error.message = redact(error.message, self._key)
+        if error.kind is ErrorKind.AUTH and self._key_source and self._key_source not in error.message:
+            error.message += f" (the key is from {self._key_source})"
         if error.code and (
             _CODE.fullmatch(error.code) is None or redact(error.code, self._key) != error.code
         ):

@@ -264,17 +264,35 @@ async def test_a_stream_that_breaks_raises_in_the_sdk(
     assert caught.value.code == "stream_interrupted"
 
 
-async def test_the_synchronous_client(url: str, sim: Simulator):
-    """A thread of a user's program, streaming and not."""
+@providers
+async def test_the_synchronous_client(url: str, sim: Simulator, provider: str):
+    """A thread of a user's program: whole, streamed, the stream helper, parsed, and a round trip of tools."""
+    model = MODELS[provider]
+    tools: Any = [WEATHER, CLOCK]
+    parsed = Turn(text='{"name":"Ada","age":36,"tags":[]}')
+    sim.script(provider, TURN, TURN, TURN, parsed, Turn(tool_calls=CALLS))
 
-    def use() -> tuple[str | None, str]:
+    def use() -> None:
         with OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as sync:
-            whole = sync.chat.completions.create(model=MODELS["gemini"], messages=HI)
-            with sync.chat.completions.create(model=MODELS["anthropic"], messages=HI, stream=True) as stream:
-                text = "".join(c.choices[0].delta.content or "" for c in stream if c.choices)
-            return whole.choices[0].message.content, text
+            chat = sync.chat.completions
+            assert chat.create(model=model, messages=HI).choices[0].message.content == TURN.text
+            with chat.create(model=model, messages=HI, stream=True) as chunks:
+                assert "".join(c.choices[0].delta.content or "" for c in chunks) == TURN.text
+            with chat.stream(model=model, messages=HI) as stream:
+                final = stream.get_final_completion()
+            assert final.choices[0].message.content == TURN.text
+            person = chat.parse(model=model, messages=HI, response_format=Person)
+            assert person.choices[0].message.parsed == Person(name="Ada", age=36, tags=[])
+            said = chat.create(model=model, messages=HI, tools=tools).choices[0].message
+            assert said.tool_calls is not None
+            results: list[Any] = [
+                {"role": "tool", "tool_call_id": c.id, "content": "done"} for c in said.tool_calls
+            ]
+            history = [*HI, said.model_dump(exclude_none=True), *results]
+            after = chat.create(model=model, messages=history, tools=tools)
+            assert "done" in (after.choices[0].message.content or "")
 
-    assert await asyncio.to_thread(use) == ("You said: Hi", "You said: Hi")
+    await asyncio.to_thread(use)
 
 
 async def test_the_demo_models(client: AsyncOpenAI):

@@ -294,6 +294,34 @@ def test_golden_26_usage_adds_up():
     ]
 
 
+def test_golden_26_nothing_comes_after_the_end():
+    """A client has been told that the answer is complete: calls that it has not seen cannot be added."""
+    chunks = read(
+        BEGIN,
+        start(0, "text", text="All"),
+        ending("end_turn", output_tokens=5),
+        delta(0, "text_delta", text=" more"),
+        stop(0),
+        start(1, "text", text="More"),
+        delta(1, "text_delta", text="More"),
+        stop(1),
+        start(2, "tool_use", id="a", name="f", input={}),
+        delta(2, "input_json_delta", partial_json="{}"),
+        stop(2),
+        start(3, "thinking", thinking="Hm.", signature="SIG=="),
+        stop(3),
+        ending("end_turn", output_tokens=9),
+        STOP,
+    )
+    answer = fold(chunks)
+    assert (answer.text, answer.reasoning, answer.tool_calls, answer.extra) == ("All", "", (), None)
+    assert [c.finish_reason for c in chunks if c.finish_reason] == ["stop"]
+    assert not any(c.has_content for c in chunks[3:])
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 9
+    assert answer.last
+
+
 def test_golden_26_a_stop_without_a_reason():
     (begun, end) = read(BEGIN, STOP)
     assert not begun.has_content

@@ -88,7 +88,8 @@ def test_tool_choice_in_one_form():
     assert tool_wish(request({"messages": [user("x")]})) == ToolWish(None, None)
     for word in ("none", "auto", "required"):
         assert choice(word) == ToolWish(word)  # type: ignore[arg-type]
-    assert choice({"type": "function", "function": {"name": "f"}}) == ToolWish("required", ("f",))
+    named = {"type": "function", "function": {"name": "get_time"}}
+    assert choice(named) == ToolWish("required", ("get_time",))
     flat, deep = (
         {"type": "function", "name": "get_time"},
         {"type": "function", "function": {"name": "get_weather"}},
@@ -105,6 +106,7 @@ def test_tool_choice_in_one_form():
         "any",
         {"type": "custom", "custom": {"name": "c"}},
         {"type": "mystery"},
+        {"type": "function", "function": {"name": "not_on_offer"}},
         allowed("auto"),
         allowed("auto", {"function": "f"}),
         allowed("auto", {"function": {"name": ["f"]}}),

@@ -157,11 +157,37 @@ def test_a_schema_that_grows_without_bounds_is_refused():
         ),
         (
             {"type": "object", "properties": {}, "required": ["x"], "additionalProperties": False},
-            {"type": "object"},
+            {"description": "type: object"},
+        ),
+        (
+            {"properties": {"map": {"type": "object", "description": "D"}, "x": STRING}},
+            {
+                "type": "object",
+                "properties": {"map": {"description": "D (type: object)"}, "x": STRING},
+                "propertyOrdering": ["map", "x"],
+            },
+        ),
+        (
+            {"type": "array", "items": {"type": ["object", "null"]}},
+            {"type": "array", "items": {"nullable": True, "description": "type: object"}},
+        ),
+        (
+            {"anyOf": [{"type": "object", "properties": {}}, STRING]},
+            {"anyOf": [{"description": "type: object"}, STRING]},
+        ),
+        ({"type": "object", "propertyOrdering": ["x"]}, {"description": "type: object"}),
+        ({"anyOf": [{"type": "null"}]}, {"nullable": True}),
+        (
+            {"anyOf": [{"anyOf": [STRING, {"type": "integer"}]}, {"type": "null"}]},
+            {"anyOf": [STRING, {"type": "integer"}], "nullable": True},
         ),
         (
             {"$defs": {"A": STRING}, "properties": {"a": {"$ref": "#/$defs/A", "description": "D"}}},
-            {"properties": {"a": {"type": "string", "description": "D"}}, "propertyOrdering": ["a"]},
+            {
+                "type": "object",
+                "properties": {"a": {"type": "string", "description": "D"}},
+                "propertyOrdering": ["a"],
+            },
         ),
     ],
 )
@@ -237,6 +263,8 @@ def check_openapi(schema: dict[str, Any]) -> None:
     assert all(isinstance(value, str) for value in schema.get("enum", ()))
     assert "items" in schema or schema.get("type") != "array"
     assert schema.get("properties", True)
+    assert "type" in schema or "properties" not in schema
+    assert "properties" in schema or schema.get("type") != "object"
     for sub in (*schema.get("anyOf", ()), *schema.get("properties", {}).values()):
         check_openapi(sub)
     if "items" in schema:

@@ -164,6 +164,8 @@ class _Reader:
         return Chunk(id=message.id, model=message.model)
 
     def start(self, index: int, block: _Block) -> Chunk | None:
+        if self._finished:  # a client has been told that nothing follows
+            return None
         opened = self._open[index] = _Open(block, self._length, citations=block.citations or [])
         if block.type == "text":
             return self._said(block.text)
@@ -178,6 +180,8 @@ class _Reader:
         return Chunk(tool_calls=(ToolCallDelta(index=call, id=block.id or f"call_{call}", name=name),))
 
     def _delta(self, index: int, delta: _Delta) -> Chunk | None:
+        if self._finished:
+            return None
         if delta.type == "text_delta":
             return self._said(delta.text)
         opened = self._open.get(index)

@@ -26,7 +26,7 @@ from ...chat import (
     UserMessage,
 )
 from ..base import parse_arguments
-from .parts import WORDS, blocks_of, cached, text_block
+from .parts import WORDS, blocks_of, cached, cached_to_end, text_block
 from .tools import ToolNames, name_of
 
 EMPTY = "."
@@ -77,6 +77,12 @@ class _Turn(Struct):
 
 
 _INVALID_CHARACTER = re.compile(r"[^a-zA-Z0-9_-]")
+_THOUGHT_MARK = "__thought__"
+"""What stands in ids before the signatures that LiteLLM keeps there: thousands of characters, not for us."""
+
+
+def _bare(call_id: str) -> str:
+    return call_id.partition(_THOUGHT_MARK)[0]
 
 
 class _Turns:
@@ -103,12 +109,13 @@ class _Turns:
             self._turns.append(_Turn("assistant"))
         blocks = [*blocks, *map(self._call, calls)]
         if not is_thinking(blocks[-1]):
-            blocks[-1] = cached(blocks[-1], mark)
+            blocks = cached_to_end(blocks, mark)
         self._turns[-1].blocks.extend(blocks)
 
     def _call(self, call: ToolCall) -> Json:
-        native = self._unique(_INVALID_CHARACTER.sub("_", call.id) or "call")
-        self._owed.setdefault(call.id, []).append(native)
+        known = _bare(call.id)
+        native = self._unique(_INVALID_CHARACTER.sub("_", known) or "call")
+        self._owed.setdefault(known, []).append(native)
         given = {"input": call.custom.input} if call.custom is not None else {}
         arguments = parse_arguments(call.function.arguments) if call.function is not None else given
         return {
@@ -126,7 +133,7 @@ class _Turns:
         return native
 
     def result(self, call_id: str, blocks: str | list[Json], mark: Json | None) -> None:
-        waiting = self._owed.get(call_id)
+        waiting = self._owed.get(_bare(call_id))
         if not waiting:
             return
         content = {"content": blocks} if blocks else {}
@@ -197,9 +204,9 @@ def translate(request: ChatRequest, names: ToolNames) -> Conversation:
         path = f"messages[{i}]"
         match message:
             case SystemMessage() | DeveloperMessage():
-                system += blocks_of(message.content, path, WORDS)
+                system += cached_to_end(blocks_of(message.content, path, WORDS), message.cache_control)
             case UserMessage():
-                turns.user(blocks_of(message.content, path))
+                turns.user(cached_to_end(blocks_of(message.content, path), message.cache_control))
             case ToolMessage():
                 turns.result(message.tool_call_id, _result(message, path), message.cache_control)
             case AssistantMessage():

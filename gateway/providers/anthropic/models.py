@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
-from ..base import Capabilities, Feature
+from ..base import EFFORTS, Capabilities, Feature
 
 Thinking: TypeAlias = Literal[
     "always",  # cannot be turned off
@@ -22,8 +22,6 @@ Thinking: TypeAlias = Literal[
     "never",
 ]
 
-EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
-"""OpenAI's words, from little to much; Anthropic has all but the first."""
 BUDGETS = {"minimal": 1024, "low": 2048, "medium": 10_000, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 """Thinking tokens, for models that take a budget instead of an effort."""
 MIN_BUDGET = 1024
@@ -38,7 +36,7 @@ class Family(NamedTuple):
     thinking: Thinking
     default_output: int = 128_000
     """What an absent limit becomes: the API has no default of its own."""
-    efforts: tuple[str, ...] = EFFORTS[1:]
+    efforts: tuple[str, ...] = EFFORTS[2:]
     sampling: bool = False
     prefill: bool = False
     forced: bool = False
@@ -49,7 +47,10 @@ class Family(NamedTuple):
     """Whether thinking comes back without its text unless the text is asked for."""
 
     def effort(self, wanted: str) -> str:
-        """The effort that stands for `wanted`: the next one up, or the highest there is."""
+        """The effort that stands for `wanted`: the next one up, or the highest there is.
+
+        Not the nearest, as elsewhere: without an "xhigh" of its own, a model is told "max".
+        """
         above = EFFORTS[EFFORTS.index(wanted) :]
         return next((effort for effort in above if effort in self.efforts), self.efforts[-1])
 

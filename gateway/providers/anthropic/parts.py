@@ -41,8 +41,8 @@ def _base64(media_type: str, data: str) -> Json:
 
 
 def _address(url: str, path: str) -> str:
-    if not url.lower().startswith(("https://", "http://")):
-        raise unsupported("neither a web address nor a base64 data URL", path)
+    if not url.lower().startswith("https://"):
+        raise unsupported("neither an https:// address nor a base64 data URL", path)
     return url
 
 
@@ -95,10 +95,29 @@ def blocks_of(content: Content | None, path: str, kinds: tuple[str, ...] = _ANYT
             raise unsupported(f"content of type '{part.type}' is not supported here", place)
         block = _PARTS[part.type](part, place)
         if block is not None:
-            blocks.append(cached(block, part.cache_control))
+            blocks.append(cached(block, part.cache_control or _mark(part.prompt_cache_breakpoint)))
     return blocks
+
+
+# ── cache marks ────────────────────────────────────────────────────────────────────────────────────────
+
+EPHEMERAL: Json = {"type": "ephemeral"}
+_LIFETIMES = ("5m", "1h")
+
+
+def _mark(given: Json | None) -> Json | None:
+    """OpenAI's mark as Anthropic's. Lifetimes that only OpenAI knows become the usual one."""
+    if given is None:
+        return None
+    lifetime = given.get("ttl")
+    return {**EPHEMERAL, "ttl": lifetime} if lifetime in _LIFETIMES else EPHEMERAL
 
 
 def cached(block: Json, mark: Json | None) -> Json:
     """`block` with a client's mark that the prompt is to be cached up to here."""
     return {**block, "cache_control": mark} if mark else block
+
+
+def cached_to_end(blocks: list[Json], mark: Json | None) -> list[Json]:
+    """The blocks of a message with the client's mark for all of it."""
+    return [*blocks[:-1], cached(blocks[-1], mark)] if blocks else blocks

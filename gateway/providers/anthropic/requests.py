@@ -8,16 +8,23 @@ Follows "Messages", "Extended thinking", "Effort" and "Structured outputs" of An
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import Any
-
-import msgspec
+from collections.abc import Callable, Iterator
 
 from ...chat import ChatRequest, Json
-from ..base import HttpRequest, Options, dropped, json_body, unsupported
+from ..base import (
+    EFFORTS,
+    HttpRequest,
+    Options,
+    dropped,
+    json_body,
+    refuse_several_and_audio,
+    tool_wish,
+    top_k,
+    unsupported,
+)
 from .messages import Conversation, ended, translate
-from .models import BUDGETS, EFFORTS, MIN_BUDGET, family
-from .parts import text_block
+from .models import BUDGETS, MIN_BUDGET, family
+from .parts import EPHEMERAL, text_block
 from .schema import Grammar
 from .tools import Choice, ToolNames, choose, declare
 
@@ -59,7 +66,6 @@ SCHEMA_ONLY = (
     "Respond only with a single JSON value that matches the JSON schema below, without a code fence or any"
     " other text around it.\n"
 )
-_CACHE: Json = {"type": "ephemeral"}
 _MAX_CACHE_MARKS = 4
 
 
@@ -107,6 +113,7 @@ class _Draft:
 def build_request(request: ChatRequest, options: AnthropicOptions | None = None) -> HttpRequest:
     """The native request. Raises `UpstreamError` for what the API has no words for."""
     options = options or AnthropicOptions()
+    refuse_several_and_audio(request)
     draft = _Draft(request, options)
     for step in _STEPS:
         step(draft)
@@ -122,14 +129,6 @@ def build_request(request: ChatRequest, options: AnthropicOptions | None = None)
 
 
 # ── the steps, in order: later ones look at what earlier ones have put into the body ───────────────────
-
-
-def _refuse(draft: _Draft) -> None:
-    request = draft.request
-    if request.n is not None and request.n > 1:
-        raise unsupported("more than one answer (n) is not supported", "n")
-    if request.audio or "audio" in (request.modalities or ()):
-        raise unsupported("audio answers are not supported", "modalities")
 
 
 def _limit(draft: _Draft) -> None:
@@ -163,16 +162,16 @@ def _answer_form(draft: _Draft) -> None:
 
 
 def _tools(draft: _Draft) -> None:
-    tools = declare(draft.request, draft.names, draft.kin, draft.grammar)
-    draft.choice = choose(draft.request, tools, draft.names, draft.kin)
+    wish = tool_wish(draft.request)
+    tools = declare(draft.request, wish, draft.names, draft.kin, draft.grammar)
+    draft.choice = choose(draft.request, wish, tools, draft.names, draft.kin)
     if tools.declared:
         draft.body["tools"] = tools.declared
     if draft.choice.native:
         draft.body["tool_choice"] = draft.choice.native
     if draft.choice.instruction:
         draft.instructions.append(draft.choice.instruction)
-    if tools.loosened:
-        draft.lost.append("tools")
+    draft.lost += tools.lost
     if draft.choice.lost:
         draft.lost.append("tool_choice")
 
@@ -202,12 +201,17 @@ def _think(draft: _Draft, effort: str) -> bool:
         changed = kin.effort(effort) != effort
     if kin.thinking != "budget":
         added["thinking"] = {"type": "adaptive", **({"display": "summarized"} if kin.hides else {})}
-    elif (budget := min(BUDGETS[effort], draft.max_tokens - 1)) >= MIN_BUDGET and _may_think(draft):
+    elif (budget := _budget(effort, draft.max_tokens)) >= MIN_BUDGET and _may_think(draft):
         added["thinking"] = {"type": "enabled", "budget_tokens": budget}
     else:
         changed = True
     draft.body = _with(draft.body, added)
     return changed
+
+
+def _budget(effort: str, max_tokens: int) -> int:
+    """Tokens to think with: a quarter of the limit is for the answer, unless too few are left to think."""
+    return min(BUDGETS[effort], max(MIN_BUDGET, max_tokens * 3 // 4), max_tokens - 1)
 
 
 def _may_think(draft: _Draft) -> bool:
@@ -230,20 +234,14 @@ def _sampling(draft: _Draft) -> None:
     if takes_any and not thinks:
         if temperature is not None:
             sent["temperature"] = min(temperature, 1.0)
-        if (top_k := _top_k(draft.request)) is not None:
-            sent["top_k"] = top_k
+        if (most := top_k(draft.request)) is not None:
+            sent["top_k"] = most
     if takes_any and top_p is not None and "temperature" not in sent and (not thinks or top_p >= 0.95):
         sent["top_p"] = top_p
     draft.body |= sent
     for name, value in (("temperature", temperature), ("top_p", top_p)):
         if value not in (None, 1, sent.get(name)):  # 1 is the default: nothing is lost without it
             draft.lost.append(name)
-
-
-def _top_k(request: ChatRequest) -> int | None:
-    """A field that is not OpenAI's, but that clients send."""
-    value: Any = msgspec.json.decode(request.wire["top_k"]) if "top_k" in request.wire else None
-    return value if isinstance(value, int) and value > 0 else None
 
 
 def _stop(draft: _Draft) -> None:
@@ -275,19 +273,27 @@ def _say(draft: _Draft) -> None:
 
 
 def _cache(draft: _Draft) -> None:
-    if draft.options.automatic_cache and _cache_marks(draft.body) < _MAX_CACHE_MARKS:
-        draft.body["cache_control"] = _CACHE
+    """Of too many marks the last ones stay: what they cover, the earlier ones cover in part."""
+    marked = [block for block in _markable(draft.body) if "cache_control" in block]
+    for block in marked[:-_MAX_CACHE_MARKS]:
+        del block["cache_control"]
+    if len(marked) > _MAX_CACHE_MARKS:
+        draft.lost.append("cache_control")
+    elif draft.options.automatic_cache and len(marked) < _MAX_CACHE_MARKS:
+        draft.body["cache_control"] = EPHEMERAL
 
 
-def _cache_marks(body: Json) -> int:
-    blocks = [b for m in body["messages"] for b in m["content"]]
-    inner = [b for block in blocks if isinstance(block.get("content"), list) for b in block["content"]]
-    marked = [*body.get("tools", ()), *body.get("system", ()), *blocks, *inner]
-    return sum("cache_control" in block for block in marked)
+def _markable(body: Json) -> Iterator[Json]:
+    """What may carry a mark, in the order of the prompt."""
+    yield from body.get("tools", ())
+    yield from body.get("system", ())
+    for block in (block for message in body["messages"] for block in message["content"]):
+        if isinstance(inner := block.get("content"), list):
+            yield from inner
+        yield block
 
 
 _STEPS: tuple[Callable[[_Draft], None], ...] = (
-    _refuse,
     _limit,
     _answer_form,
     _tools,

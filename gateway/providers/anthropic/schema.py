@@ -8,12 +8,11 @@ that its own SDK makes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-import msgspec
-
 from ...chat import Json
+from ..base import as_text
 
 FORMATS = frozenset(
     ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
@@ -21,7 +20,7 @@ FORMATS = frozenset(
 _TYPES = frozenset(("object", "array", "string", "integer", "number", "boolean", "null"))
 _DEFINITIONS = ("$defs", "definitions")
 _SILENT = frozenset(("$schema", "$id", "$comment", "$anchor"))  # notes for tools, nothing for a model
-_KEPT = ("title", "default")
+_NOTES = ("title", "default", "description")
 _VARIANTS = {"anyOf": "anyOf", "oneOf": "anyOf", "allOf": "allOf"}  # word → the supported one
 _OBJECT_ONLY = ("properties", "required", "additionalProperties", "patternProperties")
 
@@ -64,7 +63,7 @@ class Grammar:
 def transform(schema: Json) -> Json:
     """`schema` in the subset. Raises `Unrepresentable`."""
     definitions = {
-        f"#/{word}/{name}": node for word in _DEFINITIONS for name, node in _mapping(schema.get(word)).items()
+        f"#/{word}/{name}": node for word in _DEFINITIONS for name, node in mapping(schema.get(word)).items()
     }
     try:
         _refuse_recursion(definitions)
@@ -73,7 +72,8 @@ def transform(schema: Json) -> Json:
         raise Unrepresentable("nested too deeply") from None
 
 
-def _mapping(value: Any) -> Json:
+def mapping(value: Any) -> Json:
+    """`value` when it is an object, an empty one otherwise."""
     return value if isinstance(value, dict) else {}
 
 
@@ -110,14 +110,14 @@ class _Transformer:
             return self.node({**rest, **only[0]})
         done = self._take_definitions(rest)
         if (reference := rest.pop("$ref", None)) is not None:
-            if reference not in self._definitions:
+            if not isinstance(reference, str) or reference not in self._definitions:
                 raise Unrepresentable("a reference out of the schema")
             return {**done, "$ref": reference}
         self._take_kind(rest, done)
         return _described(done, rest)
 
     def _take_definitions(self, rest: Json) -> Json:
-        taken = {word: _mapping(rest.pop(word)) for word in _DEFINITIONS if word in rest}
+        taken = {word: mapping(rest.pop(word)) for word in _DEFINITIONS if word in rest}
         return {
             word: {name: self.node(node) for name, node in nodes.items()} for word, nodes in taken.items()
         }
@@ -134,18 +134,18 @@ class _Transformer:
         kind = rest.pop("type", None) or _implied_type(rest)
         if isinstance(kind, list):
             self._take_union(rest, done, kind)
-        elif kind not in _TYPES:
-            raise Unrepresentable("no type")
-        else:
+        elif isinstance(kind, str) and kind in _TYPES:
             done["type"] = kind
             self._take_type(rest, done, kind)
+        else:
+            raise Unrepresentable("no type")
 
     def _take_type(self, rest: Json, done: Json, kind: str) -> None:
         if kind == "object":
             self._take_object(rest, done)
         elif kind == "array":
             self._take_array(rest, done)
-        elif kind == "string" and rest.get("format") in FORMATS:
+        elif kind == "string" and _is_one_of(rest.get("format"), FORMATS):
             done["format"] = rest.pop("format")
 
     def _take_variants(self, rest: Json, done: Json, word: str, nodes: list[Any]) -> None:
@@ -159,13 +159,16 @@ class _Transformer:
         done[word] = variants
 
     def _take_union(self, rest: Json, done: Json, kinds: list[Any]) -> None:
-        shared = {key: rest.pop(key) for key in [*rest] if key not in (*_KEPT, "description")}
+        if not all(_is_one_of(kind, _TYPES) for kind in kinds):
+            raise Unrepresentable("a union of no types")
+        shared = {key: rest.pop(key) for key in [*rest] if key not in _NOTES}
         done["anyOf"] = [
-            {"type": "null"} if kind == "null" else self.node({**shared, "type": kind}) for kind in kinds
+            {"type": "null"} if kind == "null" else self.node({**shared, "type": kind})
+            for kind in dict.fromkeys(kinds)
         ]
 
     def _take_object(self, rest: Json, done: Json) -> None:
-        properties = _mapping(rest.pop("properties", None))
+        properties = mapping(rest.pop("properties", None))
         extra = rest.pop("additionalProperties", None)
         if rest.get("patternProperties") or (isinstance(extra, dict) and extra):
             raise Unrepresentable("a map")
@@ -175,13 +178,17 @@ class _Transformer:
         done["additionalProperties"] = False
         required = rest.pop("required", None)
         if isinstance(required, list):
-            done["required"] = [name for name in required if name in properties]
+            done["required"] = [name for name in required if _is_one_of(name, properties)]
 
     def _take_array(self, rest: Json, done: Json) -> None:
         if "items" in rest:
             done["items"] = self.node(rest.pop("items"))
-        if rest.get("minItems") in (0, 1):
+        if type(rest.get("minItems")) is int and rest["minItems"] in (0, 1):
             done["minItems"] = rest.pop("minItems")
+
+
+def _is_one_of(value: Any, known: Collection[str]) -> bool:
+    return isinstance(value, str) and value in known
 
 
 def _take_literals(rest: Json, done: Json) -> bool:
@@ -213,61 +220,30 @@ def _implied_type(rest: Json) -> str | None:
 
 def _described(done: Json, rest: Json) -> Json:
     """`done` with what is left over of the schema told in its description."""
-    for word in _KEPT:
-        if word in rest:
-            done[word] = rest.pop(word)
+    if isinstance(rest.get("title"), str):
+        done["title"] = rest.pop("title")
+    if "default" in rest:
+        done["default"] = rest.pop("default")
     description = rest.pop("description", None)
-    notes = ", ".join(f"{key}: {_shown(value)}" for key, value in rest.items())
+    notes = ", ".join(f"{key}: {as_text(value)}" for key, value in rest.items())
     told = [text for text in (description, notes and f"{{{notes}}}") if text]
-    return {**done, "description": "\n\n".join(map(str, told))} if told else done
+    return {**done, "description": "\n\n".join(map(as_text, told))} if told else done
 
 
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def _count(node: Any) -> tuple[int, int]:
+def _count(node: Json) -> tuple[int, int]:
     """Optional properties and unions in a schema of the subset."""
-    if isinstance(node, list):
-        children, optional, unions = node, 0, 0
-    elif isinstance(node, dict):
-        properties = node.get("properties") if node.get("type") == "object" else None
-        optional = len(_mapping(properties).keys() - set(node.get("required") or ()))
-        unions = 1 if isinstance(node.get("anyOf"), list) else 0
-        children = list(node.values())
-    else:
-        return 0, 0
-    for child in children:
-        more_optional, more_unions = _count(child)
+    optional = len(node.get("properties", {}).keys() - set(node.get("required", ())))
+    unions = 1 if "anyOf" in node else 0
+    for inner in _subschemas(node):
+        more_optional, more_unions = _count(inner)
         optional, unions = optional + more_optional, unions + more_unions
     return optional, unions
 
 
-# ── tools that are not strict ──────────────────────────────────────────────────────────────────────────
-
-NOTHING: Json = {"type": "object", "properties": {}}
-
-
-def loose(schema: Json | None) -> Json:
-    """`schema` as the input of a tool that is not strict: almost any, but its root is a plain object.
-
-    Variants at the root become one object that may have the properties of each of them.
-    """
-    if not schema:
-        return NOTHING
-    properties: Json = {}
-    for word in _VARIANTS:
-        nodes = schema.get(word)
-        for node in nodes if isinstance(nodes, list) else ():
-            properties |= _mapping(_resolved(node, schema).get("properties"))
-    properties |= _mapping(schema.get("properties"))
-    plain = {key: value for key, value in schema.items() if key != "$schema" and key not in _VARIANTS}
-    return {**plain, "type": "object", "properties": properties}
-
-
-def _resolved(node: Any, root: Json) -> Json:
-    reference = _mapping(node).get("$ref")
-    if not isinstance(reference, str):
-        return _mapping(node)
-    word, _, name = reference.removeprefix("#/").partition("/")
-    return _mapping(_mapping(root.get(word)).get(name))
+def _subschemas(node: Json) -> Iterator[Json]:
+    for word in ("properties", *_DEFINITIONS):
+        yield from node.get(word, {}).values()
+    for word in ("anyOf", "allOf"):
+        yield from node.get(word, ())
+    if "items" in node:
+        yield node["items"]

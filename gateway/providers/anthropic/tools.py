@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ...chat import AssistantMessage, ChatRequest, Function, Json, ToolCall, ToolChoice
-from ..base import unsupported
+from ...chat import AssistantMessage, ChatRequest, Function, Json, ToolCall
+from ..base import ToolWish, unsupported
+from .loose import NOTHING, loose
 from .models import Family
-from .schema import NOTHING, Grammar, loose
+from .parts import cached
+from .schema import Grammar
 
 SEARCH = "web_search"
 _SEARCH_TOOL = "web_search_20250305"  # the newest version that every model takes
@@ -83,33 +85,35 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 class Tools(NamedTuple):
-    """What is declared; whether the client offers any itself; whether a strict one had to be loosened."""
+    """What is declared; whether the client offers any itself; which of its fields are not said whole."""
 
     declared: list[Json]
     offered: bool
-    loosened: bool
+    lost: list[str]
 
 
-def declare(request: ChatRequest, names: ToolNames, kin: Family, grammar: Grammar) -> Tools:
+def declare(request: ChatRequest, wish: ToolWish, names: ToolNames, kin: Family, grammar: Grammar) -> Tools:
     """The tools for the request's body.
 
     A history with calls needs declarations even when the client offers no tools any more.
     """
-    allowed = _allowed_names(request)
+    # a choice that names its tool needs no other taken away: caches and signed thoughts hold for equal tools
+    shown = None if _only(wish) and kin.forced else wish.names
     declared: list[Json] = []
-    loosened = False
+    lost: list[str] = []
     for i, tool in enumerate(request.tools or ()):
         if tool.type != "function" or tool.function is None:
             raise unsupported(f"tools of type '{tool.type}' are not supported", f"tools[{i}].type")
-        if allowed is None or tool.function.name in allowed:
+        if shown is None or tool.function.name in shown:
             native, is_weaker = _declaration(tool.function, names, grammar if kin.schemas else None)
-            declared.append({**native, "cache_control": tool.cache_control} if tool.cache_control else native)
-            loosened |= is_weaker
+            declared.append(cached(native, tool.cache_control))
+            lost += ["tools"] if is_weaker else []
     if not request.tools:
         declared += [{"name": names.native(n), "input_schema": NOTHING} for n in _past_names(request)]
     if request.web_search_options is not None:
-        declared.append(_search_tool(request.web_search_options))
-    return Tools(declared, bool(request.tools) or request.web_search_options is not None, loosened)
+        declared.append(search := _search_tool(request.web_search_options))
+        lost += ["web_search_options"] if _says_more(request.web_search_options, search) else []
+    return Tools(declared, bool(request.tools) or request.web_search_options is not None, lost)
 
 
 def _past_names(request: ChatRequest) -> list[str]:
@@ -139,6 +143,12 @@ def _search_tool(options: Json) -> Json:
     return tool
 
 
+def _says_more(options: Json, tool: Json) -> bool:
+    """Whether a client's search options ask for something that the tool has no word for."""
+    said = tool.keys() & {"user_location"}
+    return any(value and key not in said for key, value in options.items())
+
+
 # ── choice ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -154,54 +164,27 @@ class Choice(NamedTuple):
         return self.native is not None and self.native["type"] in ("any", "tool")
 
 
-_NOTHING_CHOSEN = Choice()
+def _only(wish: ToolWish) -> str | None:
+    """The one tool that has to be called, if there is one."""
+    return wish.names[0] if wish.mode == "required" and wish.names and len(wish.names) == 1 else None
 
 
-def choose(request: ChatRequest, tools: Tools, names: ToolNames, kin: Family) -> Choice:
+def choose(request: ChatRequest, wish: ToolWish, tools: Tools, names: ToolNames, kin: Family) -> Choice:
     """The tool choice for the body; a model that refuses to be forced is asked instead."""
-    mode, name = _wanted(request)
     if not tools.offered:
         # Declared for the history's sake only: the client expects no calls.
         native = {"type": "none"} if tools.declared else None
-        return Choice(native, lost=mode in ("required", "named"))
-    if mode == "none":
+        return Choice(native, lost=wish.mode == "required")
+    if wish.mode == "none":
         return Choice({"type": "none"})
     single: Json = {"disable_parallel_tool_use": True} if request.parallel_tool_calls is False else {}
-    if mode is None:
-        return Choice({"type": "auto", **single}) if single else _NOTHING_CHOSEN
-    if mode == "auto":
+    if wish.mode is None and not single:
+        return Choice()
+    if wish.mode != "required":
         return Choice({"type": "auto", **single})
+    only = _only(wish)
     if not kin.forced:
-        which = f"the tool `{names.native(name)}`" if name else "one of the tools"
+        which = f"the tool `{names.native(only)}`" if only else "one of the tools"
         return Choice({"type": "auto", **single}, f"You must call {which}.", lost=True)
-    forced = {"type": "tool", "name": names.native(name)} if name else {"type": "any"}
+    forced = {"type": "tool", "name": names.native(only)} if only else {"type": "any"}
     return Choice({**forced, **single})
-
-
-def _wanted(request: ChatRequest) -> tuple[str | None, str]:
-    """One of none, auto, required and named, or None when nothing was chosen, and the tool that is named."""
-    choice = request.tool_choice
-    if choice is None or isinstance(choice, str):
-        if choice not in (None, "none", "auto", "required"):
-            raise unsupported(f"tool_choice '{choice}' is not supported", "tool_choice")
-        return choice, ""
-    if choice.allowed_tools is not None:
-        return choice.allowed_tools.mode, ""
-    if choice.type != "function" or choice.function is None:
-        raise unsupported(f"tool_choice of type '{choice.type}' is not supported", "tool_choice.type")
-    return "named", choice.function.name
-
-
-def _allowed_names(request: ChatRequest) -> set[str] | None:
-    choice = request.tool_choice
-    if not isinstance(choice, ToolChoice) or choice.allowed_tools is None:
-        return None
-    allowed = {_allowed_name(tool) for tool in choice.allowed_tools.tools}
-    if not any(tool.function and tool.function.name in allowed for tool in request.tools or ()):
-        raise unsupported("allowed_tools names none of the tools", "tool_choice.allowed_tools")
-    return allowed
-
-
-def _allowed_name(tool: Json) -> str:
-    named = tool.get("function")
-    return str((named if isinstance(named, dict) else tool).get("name"))

@@ -44,9 +44,11 @@ FILTERED_WHEN_EMPTY = frozenset(("LANGUAGE", "OTHER", "NO_IMAGE", "IMAGE_OTHER",
 """Ends that say little: a good one after output, a refusal without. Any other end without output
 (MALFORMED_FUNCTION_CALL, UNEXPECTED_TOOL_CALL and their like) is a failure: an empty success helps nobody."""
 
-_NOT_YET = frozenset((None, "FINISH_REASON_UNSPECIFIED"))
+UNSPECIFIED = "FINISH_REASON_UNSPECIFIED"
+"""On the wire a reason that is none: an end after output, and nothing at all before."""
+
 _BY_NUMBER = {  # some answers give the enum's number
-    0: "FINISH_REASON_UNSPECIFIED",
+    0: UNSPECIFIED,
     1: "STOP",
     2: "MAX_TOKENS",
     3: "SAFETY",
@@ -101,6 +103,14 @@ class _Part(Struct, rename="camel"):
     inline_data: _Blob | None = None
     executable_code: _Code | None = None
     code_execution_result: _Code | None = None
+    tool_call: Raw = _ABSENT
+    tool_response: Raw = _ABSENT
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether there is nothing in it but a signature."""
+        said = self.text or self.inline_data or self.executable_code or self.code_execution_result
+        return not (said or self.function_call or self.tool_call or self.tool_response)
 
 
 class _Content(Struct):
@@ -159,8 +169,7 @@ class _Candidate(Struct, rename="camel"):
     def end(self) -> str | None:
         """The native finish reason by name; None while there is none."""
         reason = self.finish_reason
-        name = _BY_NUMBER.get(reason, str(reason)) if isinstance(reason, int) else reason
-        return None if name in _NOT_YET else name
+        return _BY_NUMBER.get(reason, str(reason)) if isinstance(reason, int) else reason
 
 
 class _Feedback(Struct, rename="camel"):
@@ -203,10 +212,11 @@ def parse_response(body: bytes, request: ChatRequest) -> Chunk:
     answer = _decode(body)
     candidate = _first_candidate(answer)
     if candidate is not None and candidate.end is None:
-        candidate.finish_reason = "UNFINISHED"  # good with output, a failure without
+        candidate.finish_reason = UNSPECIFIED  # for nothing more will come
     chunk = Reader(request).advance(answer)
     if chunk is None or chunk.finish_reason is None:
-        raise UpstreamError(ErrorKind.BAD_RESPONSE, "the answer has no candidates", upstream_status=200)
+        message = "the answer has neither output nor a reason to end"
+        raise UpstreamError(ErrorKind.BAD_RESPONSE, message, upstream_status=200)
     return chunk
 
 
@@ -224,7 +234,8 @@ class Reader:
         self._call_ids: list[str] = []
         self._has_output = False
         self._finished = False
-        self._thought_signature: str | None = None  # waits for the first call
+        self._signed_aside: _Part | None = None  # a part whose signature waits for the first call
+        self._text_signature: str | None = None
         self._grounding: _Grounding | None = None
 
     def read(self, event: Event) -> Chunk | None:
@@ -272,8 +283,7 @@ class Reader:
             else:
                 visible = _visible(part)
                 images += _image(part.inline_data)
-            if part.thought or _is_bare(part):
-                self._thought_signature = part.thought_signature or self._thought_signature
+            self._note_signature(part)
             texts.append(visible)
         self._pieces += texts
         self._grounding = candidate.grounding_metadata or self._grounding
@@ -286,6 +296,7 @@ class Reader:
             tool_calls=tuple(calls),
             annotations=tuple(_annotations(self._grounding, self._pieces)) if end else (),
             extra={"images": images} if images else None,
+            extra_content=self._signed_text() if end else None,
             logprobs=_logprobs(candidate.logprobs_result),
             finish_reason=end,
             usage=self._usage() if end else None,
@@ -295,9 +306,9 @@ class Reader:
 
     def _end(self, candidate: _Candidate) -> str | None:
         native = candidate.end
-        if native is None:
+        if native is None or (native == UNSPECIFIED and not self._has_output):
             return None
-        self._finished = True
+        self._finished = native != UNSPECIFIED  # after that, more may come all the same
         return finish_reason(
             native,
             candidate.finish_message or "",
@@ -316,15 +327,31 @@ class Reader:
             call_id = f"call_{hashlib.sha256(seed.encode()).hexdigest()[:24]}"
         self._call_ids.append(call_id)
         signature = part.thought_signature
-        if index == 0:  # some answers sign a part before the first call instead of the call
-            signature = signature or self._thought_signature
+        if index == 0 and not signature and self._signed_aside is not None:
+            signature = self._signed_aside.thought_signature
+            self._signed_aside = None
         return ToolCallDelta(
             index=index,
             id=call_id,
             name=self._names.get(name, name),
             arguments=arguments,
-            extra={"extra_content": {"google": {"thought_signature": signature}}} if signature else None,
+            extra={"extra_content": _signed(signature)} if signature else None,
         )
+
+    def _note_signature(self, part: _Part) -> None:
+        """Some answers sign a thought, or a part of its own, instead of the first call or of the text."""
+        if not part.thought_signature:
+            return
+        if part.thought or part.is_bare:
+            self._signed_aside = part
+        elif part.text and part.function_call is None:
+            self._text_signature = part.thought_signature
+
+    def _signed_text(self) -> Json | None:
+        """The signature of the text, with the end: only then is it clear that no call takes it."""
+        aside = self._signed_aside
+        of_text = aside.thought_signature if aside is not None and not aside.thought else self._text_signature
+        return _signed(of_text) if of_text else None
 
     def _usage(self) -> Usage | None:
         """The counts so far, in OpenAI's terms: thoughts are completion, what tools fed in is prompt."""
@@ -341,6 +368,10 @@ class Reader:
     def _count(self, name: str) -> int:
         value = self._counts.get(name)
         return value if isinstance(value, int) else 0
+
+
+def _signed(signature: str) -> Json:
+    return {"google": {"thought_signature": signature}}
 
 
 def _id(answer: _Answer) -> str | None:
@@ -362,11 +393,6 @@ def _arguments(args: Raw) -> str:
         text: str = msgspec.json.decode(raw)
         return text or "{}"
     return msgspec.json.format(raw, indent=-1).decode()
-
-
-def _is_bare(part: _Part) -> bool:
-    """Whether a part has nothing but a signature."""
-    return not part.text and part.function_call is None and part.inline_data is None
 
 
 def _visible(part: _Part) -> str:

@@ -27,6 +27,10 @@ SENTINEL = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="
 """Base64 of `skip_thought_signature_validator`: what a call carries whose signature nobody has any more."""
 
 MISSING_RESULT = {"error": "no result was given for this call"}
+BLANK = " "
+"""What a turn of the user without words says: an empty text is refused."""
+CONTINUE = "Continue."
+"""What follows a last turn of the model, on models that refuse to carry it on."""
 
 # ── thought signatures ─────────────────────────────────────────────────────────────────────────────────
 
@@ -107,6 +111,7 @@ class History:
         self._contents: list[Json] = []
         self._open: list[_OpenCall] = []  # the calls of the last model turn
         self._after: list[Json] = []  # what the user says after these calls: it waits for their results
+        self._is_heard = False  # whether anybody spoke after these calls, be it without words
 
     def add(self, message: Message, path: str) -> None:
         """Takes one message that is not an instruction. Raises `UNSUPPORTED` for parts nobody can say."""
@@ -118,22 +123,29 @@ class History:
             self.say(list(parts_of(message.content, self._traits, path)))
 
     def say(self, parts: list[Json]) -> None:
-        """Parts in the user's name."""
+        """Parts in the user's name. No parts are a turn all the same when the model spoke before."""
         if self._open:
+            self._is_heard = True
             self._after += parts
         else:
-            self._append("user", parts)
+            blank = [{"text": BLANK}] if self._ends_with_model() else []
+            self._append("user", parts or blank)
 
     def contents(self) -> list[Json]:
         """The whole conversation. Nothing may be added any more."""
         self._settle()
         if not self._contents:
-            return [{"role": "user", "parts": [{"text": " "}]}]
+            return [{"role": "user", "parts": [{"text": BLANK}]}]
         if self._contents[0]["role"] == "model":
             self._contents.insert(0, {"role": "user", "parts": [{"text": ""}]})
+        if self._ends_with_model() and not self._traits.takes_prefill:
+            self._append("user", [{"text": CONTINUE}])
         if self._traits.is_third_plus or not self._trusted:
             self._add_sentinels()
         return self._contents
+
+    def _ends_with_model(self) -> bool:
+        return bool(self._contents) and self._contents[-1]["role"] == "model"
 
     def _append(self, role: str, parts: list[Json]) -> None:
         """Adds parts to the last content when it is of the same role and kind, else as a new one."""
@@ -148,18 +160,17 @@ class History:
     # turns of the model
 
     def _model(self, message: AssistantMessage, path: str) -> None:
-        parts = self._said(message)
+        parts = self._said(message, path)
         calls = list(self._calls(message, path))
         if not parts and not calls:
             return
-        if self._after or any(call.response for call in self._open):
+        if self._is_heard:
             self._settle()
         self._append("model", parts + [part for _, part in calls])
         self._open += [_OpenCall(call_id, part) for call_id, part in calls]
 
-    def _said(self, message: AssistantMessage) -> list[Json]:
-        said = _assistant_texts(message)
-        parts: list[Json] = [{"text": text} for text in said if text]
+    def _said(self, message: AssistantMessage, path: str) -> list[Json]:
+        parts: list[Json] = [{"text": text} for text in _assistant_texts(message, path) if text]
         signature = _at(message.extra_content, "google", "thought_signature")
         if self._trusted and is_signature(signature):
             if not parts:
@@ -205,11 +216,13 @@ class History:
     def _block_signature(self, message: AssistantMessage) -> str | None:
         """The signature of a thinking block: of a whole turn, so the first call gets it.
 
-        Only where one is required: a block may come from another provider, whose signature is refused.
+        Only where one is required, and from no block of Anthropic's shape, which has its thought, even an
+        empty one, under `thinking`: nothing else tells whose a block is, and after a failover Claude's
+        signature would be refused in every turn.
         """
         if not (self._trusted and self._traits.is_third_plus):
             return None
-        found = (block.get("signature") for block in message.thinking_blocks or ())
+        found = (b.get("signature") for b in message.thinking_blocks or () if "thinking" not in b)
         return next((value for value in found if is_signature(value)), None)
 
     # results
@@ -222,6 +235,7 @@ class History:
             self.say([*([{"text": text}] if text else ()), *media])
             return
         inside = [part for part in media if self._traits.is_third_plus and fits_in_result(part)]
+        self._is_heard = True
         call.answer(_response(text), self._traits, inside)
         self._after += [part for part in media if part not in inside]
 
@@ -234,7 +248,7 @@ class History:
                 call.answer(MISSING_RESULT, self._traits, [])
         results = [{"functionResponse": call.response} for call in self._open]
         self._contents.append({"role": "user", "parts": results})
-        after, self._open, self._after = self._after, [], []
+        after, self._open, self._after, self._is_heard = self._after, [], [], False
         self._append("user", after)
 
     def _add_sentinels(self) -> None:
@@ -257,10 +271,17 @@ def _is_results(content: Json) -> bool:
     return "functionResponse" in content["parts"][0]
 
 
-def _assistant_texts(message: AssistantMessage) -> list[str]:
+def _assistant_texts(message: AssistantMessage, path: str) -> Iterator[str]:
+    """What the model said, refusals included. Raises `UNSUPPORTED` for parts that are no words."""
     if isinstance(message.content, list):
-        return [part.text or part.refusal or "" for part in message.content]
-    return [message.content or message.refusal or ""]
+        for i, part in enumerate(message.content):
+            if part.type not in ("text", "refusal"):
+                what = f"content of type {part.type!r} is not supported in a turn of the model"
+                raise unsupported(what, f"{path}.content[{i}]")
+            yield part.text or part.refusal or ""
+    else:
+        yield message.content or ""
+    yield message.refusal or ""
 
 
 def _response(text: str) -> Json:

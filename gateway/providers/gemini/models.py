@@ -8,9 +8,11 @@ Follows the Gemini API reference and its guides to thinking and to each generati
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...chat import Json
+from ..base import EFFORTS, nearest_effort
 
 OLDEST = (0, 0)
 NEWEST = (99, 0)
@@ -24,33 +26,46 @@ MAINLINE = re.compile(
 CONTEXT_WINDOW, MAX_OUTPUT = 1_048_576, 65_536
 """Sizes of the mainline in tokens; the provider's own list knows better."""
 
+_LIMITED = re.compile(
+    r"gemini-(2\.5|3(\.\d+)?)-(pro|flash|flash-lite)(-preview)?$|gemini-4-(carbon|hydrogen)$"
+)
+
+
+def max_output(model: str) -> int | None:
+    """The most tokens that `maxOutputTokens` may say for a bare model id; None when nobody knows.
+
+    Long decodes (`gemini-4-argon`, `gemini-4-neon`) have none: what is over their cap is a budget.
+    """
+    return MAX_OUTPUT if _LIMITED.match(model) else None
+
 
 # ── thinking ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Budget(NamedTuple):
-    """Thinking is limited in tokens. `off` is what "none" becomes: 0, or the least that is possible."""
-
-    off: int
-
-
 BUDGETS = {"minimal": 512, "low": 1024, "medium": 8192, "high": 24_576}
-"""Budgets that every model of generation 2.5 takes."""
+"""Effort → budget in tokens, which every model of generation 2.5 takes."""
 
-_LEVELS = {"MINIMAL": 1, "LOW": 2, "MEDIUM": 3, "HIGH": 4, "XHIGH": 5}
-_EFFORTS = {"none": 0, "minimal": 1, "low": 2, "medium": 3, "high": 4, "xhigh": 5, "max": 6}
 
-THINKING: tuple[tuple[str, Budget | tuple[str, ...]], ...] = (  # the first that matches counts
-    (r"gemma-|tunedModels/|gemini-1|gemini-2\.0|gemini-2\.5-flash-image", ()),
-    (r"gemini-2\.5-pro", Budget(off=128)),
-    (r"gemini-2\.5-", Budget(off=0)),
-    (r"gemini-3-pro", ("LOW", "HIGH")),
-    (r"gemini-3\.1-flash-lite-image", ("MINIMAL", "HIGH")),
-    (r"gemini-3(-|\.1-|\.5-|\.6-)flash", ("MINIMAL", "LOW", "MEDIUM", "HIGH")),
-    (r"gemini-4-neon", ("LOW", "MEDIUM", "HIGH", "XHIGH")),
-    (r"", ("LOW", "MEDIUM", "HIGH")),
+def _levels(*efforts: str) -> dict[str, str]:
+    return {effort: effort.upper() for effort in efforts}
+
+
+THINKING: tuple[tuple[str, Mapping[str, int | str]], ...] = (  # the first that matches counts
+    (r"gemma-|tunedModels/|gemini-1|gemini-2\.0|gemini-2\.5-flash-image", {}),
+    (r"gemini-2\.5-pro", {"none": 128, **BUDGETS}),  # never off: this is its least
+    (r"gemini-2\.5-", {"none": 0, **BUDGETS}),
+    (r"gemini-3-pro", _levels("low", "high")),
+    (r"gemini-3\.1-flash-lite-image", _levels("minimal", "high")),
+    (r"gemini-3(-|\.1-|\.5-|\.6-)flash", _levels("minimal", "low", "medium", "high")),
+    (r"gemini-4-neon", _levels("low", "medium", "high", "xhigh")),
+    (r"", _levels("low", "medium", "high")),
 )
-_THINKING = tuple((re.compile(pattern), control) for pattern, control in THINKING)
+"""Models → the efforts that they have, each as a budget in tokens or as a level."""
+_THINKING = tuple((re.compile(pattern), settings) for pattern, settings in THINKING)
+
+
+def _settings(model: str) -> Mapping[str, int | str]:
+    return next(settings for pattern, settings in _THINKING if pattern.match(model))
 
 
 class Thinking(NamedTuple):
@@ -63,28 +78,25 @@ class Thinking(NamedTuple):
 def thinking(model: str, effort: str) -> Thinking | None:
     """What `reasoning_effort` becomes for a bare model id; None for a word that nobody knows.
 
-    Levels snap to the nearest that the model has, of two to the lower one. Summaries of the thoughts are
-    asked for with every effort but "none".
+    It snaps to the nearest that the model has. Summaries of the thoughts are asked for with every effort
+    but "none".
     """
-    if effort not in _EFFORTS:
+    settings = _settings(model)
+    nearest = nearest_effort(effort, settings or EFFORTS)
+    if nearest is None:
         return None
-    control = next(control for pattern, control in _THINKING if pattern.match(model))
-    shown = {} if effort == "none" else {"includeThoughts": True}
-    if isinstance(control, Budget):
-        if effort == "none":
-            return Thinking({"thinkingBudget": control.off}, control.off == 0)
-        budget = BUDGETS.get(effort, BUDGETS["high"])
-        return Thinking({"thinkingBudget": budget, **shown}, effort in BUDGETS)
-    if not control:
+    if not settings:
         return Thinking(None, effort == "none")
-    wanted = _EFFORTS[effort]
-    level = min(control, key=lambda level: (abs(_LEVELS[level] - wanted), _LEVELS[level]))
-    return Thinking({"thinkingLevel": level, **shown}, _LEVELS[level] == wanted)
+    setting = settings[nearest]
+    config: Json = {"thinkingBudget" if isinstance(setting, int) else "thinkingLevel": setting}
+    if effort == "none":
+        return Thinking(config, setting == 0)
+    return Thinking({**config, "includeThoughts": True}, nearest == effort)
 
 
 def can_think(model: str) -> bool:
     """Whether a bare model id takes any `thinkingConfig`."""
-    return thinking(model, "high") != Thinking(None, exact=False)
+    return bool(_settings(model))
 
 
 # ── what else differs ──────────────────────────────────────────────────────────────────────────────────

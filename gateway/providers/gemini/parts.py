@@ -88,18 +88,12 @@ def _media(part: Part, traits: Traits, path: str) -> Json:
     if part.input_audio is not None:
         return _audio(part.input_audio)
     if part.file is not None:
-        return _file(part.file, path)
+        return _file(part.file, traits, path)
     raise unsupported(f"this API has no content parts of type {part.type!r}", path)
 
 
 def _image(image: ImageUrl, traits: Traits, path: str) -> Json:
-    if inline := data_url(image.url):
-        part = _inline(inline.media_type, inline.data)
-    elif image.url.startswith("https://") and traits.fetches_urls:
-        part = _remote(image.url, _type_of(_ADDRESS_ENDS.split(image.url)[0], "image/jpeg"))
-    else:
-        what = "https addresses or base64 data URLs" if traits.fetches_urls else "base64 data URLs"
-        raise unsupported(f"this model takes pictures as {what}", f"{path}.image_url.url")
+    part = _at(image.url, "image/jpeg", traits, f"{path}.image_url.url")
     level = _RESOLUTIONS.get(image.detail or "")
     if level and traits.is_third_plus:
         part["mediaResolution"] = {"level": f"MEDIA_RESOLUTION_{level}"}
@@ -110,16 +104,23 @@ def _audio(audio: InputAudio) -> Json:
     return _inline(f"audio/{audio.format}", audio.data)
 
 
-def _file(file: File, path: str) -> Json:
+def _file(file: File, traits: Traits, path: str) -> Json:
     guess = _type_of(file.filename or "", "application/pdf")
     if file.file_data:
-        inline = data_url(file.file_data)
-        if inline is None and file.file_data.startswith("data:"):
-            raise unsupported("this API takes files as base64 only", f"{path}.file.file_data")
-        return _inline(inline.media_type, inline.data) if inline else _inline(guess, file.file_data)
+        return _at(file.file_data, guess, traits, f"{path}.file.file_data")
     if file.file_id and _FILES_API.match(file.file_id):
         return _remote(file.file_id, guess)
     raise unsupported("this API takes file data, or the URI of its own Files API as id", f"{path}.file")
+
+
+def _at(url: str, guess: str, traits: Traits, path: str) -> Json:
+    """What `url` holds or leads to; an address that does not tell the type is of the type `guess`."""
+    if inline := data_url(url):
+        return _inline(inline.media_type, inline.data)
+    if url.startswith("https://") and traits.fetches_urls:
+        return _remote(url, _type_of(_ADDRESS_ENDS.split(url)[0], guess))
+    what = "https addresses or base64 data URLs" if traits.fetches_urls else "base64 data URLs"
+    raise unsupported(f"this model takes {what}", path)
 
 
 def _inline(media_type: str, data: str) -> Json:

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from ...chat import ChatRequest, DeveloperMessage, Json, SystemMessage
-from ..base import Options, unsupported
+from ..base import Options, as_text, refuse_several_and_audio, tool_wish, top_k, unsupported
 from .contents import History, signatures_in_functions
-from .models import can_think, thinking, traits
+from .models import can_think, max_output, thinking, traits
 from .parts import instructions
 from .schema import json_schema, openapi_schema
 from .tools import declarations, tool_fields
@@ -54,18 +54,15 @@ class Draft:
     def body(self, *, trusted: bool) -> Json:
         """The body. `trusted` off leaves out every thought signature that the client sent back."""
         request = self._request
-        if request.audio or "audio" in (request.modalities or ()):
-            raise unsupported("answers as audio are not supported here", "modalities")
-        if request.n is not None and request.n > 1:  # newer models refuse it, and one answer is what is read
-            raise unsupported("there is one choice a request here", "n")
+        refuse_several_and_audio(request)
         google = self._google()
-        functions = list(declarations(request, self._traits))
-        if not functions and request.tool_choice not in (None, "auto", "none"):
-            self.lost.append("tool_choice")
+        wish = tool_wish(request)
+        functions = list(declarations(request, wish, self._traits))
         system = instructions(request)
         form = self._response_form()
-        if form and functions and not self._traits.is_third_plus:
-            # older models refuse JSON mode beside functions: ask for it in words
+        has_tools = functions or request.web_search_options is not None
+        if form and has_tools and not self._traits.is_third_plus:
+            # older models refuse JSON mode beside any tool: ask for it in words
             self.lost.append("response_format")
             system.append(_in_words(request))
             form = {}
@@ -73,7 +70,7 @@ class Draft:
         fields = {
             "contents": self._contents(system, trusted=trusted),
             "systemInstruction": self._instruction(system),
-            **tool_fields(request, self._traits, functions, self.lost),
+            **tool_fields(request, wish, self._traits, functions, self.lost),
             "safetySettings": [
                 {"category": category, "threshold": threshold}
                 for category, threshold in self._options.safety_settings.items()
@@ -93,11 +90,7 @@ class Draft:
         for i, message in enumerate(self._request.messages):
             if not isinstance(message, SystemMessage | DeveloperMessage):
                 history.add(message, f"messages[{i}]")
-        contents = history.contents()
-        if contents[-1]["role"] == "model" and not self._traits.takes_prefill:
-            last = len(self._request.messages) - 1
-            raise unsupported("this model does not continue a turn of its own", f"messages[{last}]")
-        return contents
+        return history.contents()
 
     def _instruction(self, system: list[str]) -> Json | None:
         if not system or not self._traits.takes_system:
@@ -108,7 +101,9 @@ class Draft:
 
     def _sampling(self) -> Json:
         request = self._request
-        config: Json = {"temperature": request.temperature, "topP": request.top_p, "topK": self._top_k()}
+        config: Json = {"temperature": request.temperature, "topP": request.top_p, "topK": top_k(request)}
+        if config["topK"] is not None:
+            self.carried.add("top_k")
         if request.logprobs:
             config |= {"responseLogprobs": True, "logprobs": request.top_logprobs or None}
         for name, native in PENALTIES.items():
@@ -127,8 +122,12 @@ class Draft:
     def _limits(self) -> Json:
         request = self._request
         config: Json = {}
-        if request.max_output_tokens is not None:
-            config["maxOutputTokens"] = request.max_output_tokens
+        wanted, most = request.max_output_tokens, max_output(self._model)
+        if wanted is not None:
+            config["maxOutputTokens"] = wanted if most is None else min(wanted, most)
+        if wanted is not None and wanted != config["maxOutputTokens"]:
+            current = request.max_completion_tokens is not None
+            self.lost.append("max_completion_tokens" if current else "max_tokens")
         if stops := [stop for stop in request.stop_list if stop]:
             config["stopSequences"] = stops[:MAX_STOPS]
             if len(stops) > MAX_STOPS:
@@ -136,15 +135,6 @@ class Draft:
         if request.modalities and request.modalities != ["text"]:
             config["responseModalities"] = [modality.upper() for modality in request.modalities]
         return config
-
-    def _top_k(self) -> Any:
-        """`top_k`, which several dialects share although OpenAI's has no such field."""
-        raw = self._request.wire.get("top_k")
-        value = msgspec.json.decode(raw) if raw is not None else None
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            return None
-        self.carried.add("top_k")
-        return value
 
     def _response_form(self) -> Json:
         form = self._request.response_format
@@ -157,8 +147,8 @@ class Draft:
             path = "response_format.json_schema.schema"
             if self._traits.takes_json_schema:
                 config["responseJsonSchema"] = json_schema(form.json_schema.schema, path)
-            else:
-                config["responseSchema"] = openapi_schema(form.json_schema.schema, path)
+            elif (schema := openapi_schema(form.json_schema.schema, path)).keys() - {"description"}:
+                config["responseSchema"] = schema  # else it says no more than that it is JSON
         return config
 
     def _thinking(self, own: Json | None) -> Json:
@@ -191,7 +181,7 @@ def _in_words(request: ChatRequest) -> str:
     """The response format as an instruction."""
     form = request.response_format
     schema = form.json_schema.schema if form is not None and form.json_schema is not None else None
-    return JSON_ONLY if schema is None else f"{JSON_ONLY} {JSON_SCHEMA}{msgspec.json.encode(schema).decode()}"
+    return JSON_ONLY if schema is None else f"{JSON_ONLY} {JSON_SCHEMA}{as_text(schema)}"
 
 
 # ── Google's own fields in a request ───────────────────────────────────────────────────────────────────

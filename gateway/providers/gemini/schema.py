@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from ...chat import Json
-from ..base import unsupported
+from ..base import as_text, unsupported
 
 JSON_KEYWORDS = frozenset(
     (
@@ -226,14 +224,10 @@ def _merge(one: Json, other: Json) -> Json:
 
 def _hints(schema: Json) -> list[str]:
     """What goes into the description, as `keyword: value`."""
-    found = [f"{key}: {_shown(schema[key])}" for key in HINTS if key in schema]
+    found = [f"{key}: {as_text(schema[key])}" for key in HINTS if key in schema]
     if isinstance(schema.get("format"), str) and schema.get("type", "string") not in ("number", "integer"):
         found.append(f"format: {schema['format']}")
     return found
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _tidy(schema: Json, hints: list[str]) -> Json:
@@ -266,44 +260,54 @@ def _tidy_enum(schema: Json, hints: list[str]) -> None:
     if plain and len(plain) == len([v for v in values if v is not None]):
         schema["enum"] = plain
     elif any(v is not None for v in values):
-        hints.append(f"one of: {_shown(values)}")
+        hints.append(f"one of: {as_text(values)}")
+
+
+_NULL = {"nullable": True}
+"""What the type "null" becomes in the OpenAPI channel."""
 
 
 def _openapi(schema: Json, hints: list[str]) -> Json:
     """A cleaned schema without what only JSON Schema has: lists of types, null, `oneOf`, tuples."""
-    result = {key: value for key, value in schema.items() if key in OPENAPI_KEYWORDS}
+    kinds = _listed(schema.get("type"))
+    types = [kind for kind in dict.fromkeys(kinds) if kind != "null"]
     choices = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
-    kinds = result.pop("type", None)
-    if isinstance(kinds, list):
-        plain = [kind for kind in kinds if kind != "null"]
-        nullable = len(plain) < len(kinds)
-        kinds = plain[0] if len(plain) == 1 else None
-        choices = choices or [_complete({"type": kind}, {}, hints) for kind in plain if kinds is None]
-    else:
-        nullable = False
-    without_null = [choice for choice in choices if choice != {"nullable": True}]
-    nullable = nullable or kinds == "null" or len(without_null) < len(choices)
-    if len(without_null) == 1:
-        result, kinds = {**without_null[0], **result}, kinds or without_null[0].get("type")
-        result.pop("anyOf", None)
-    elif without_null:
-        result["anyOf"] = without_null
-    if isinstance(kinds, str) and kinds != "null":
-        result["type"] = kinds
-    if nullable:
+    if len(types) > 1 and not choices:
+        choices = [_complete({"type": kind}, {}, hints) for kind in types]
+    some = [choice for choice in choices if choice != _NULL]
+    result = dict(some[0]) if len(some) == 1 else {}  # one choice is none
+    result |= {key: value for key, value in schema.items() if key in _TAKEN_OVER}
+    if len(some) > 1:
+        result["anyOf"] = some
+    if len(types) == 1:
+        result["type"] = types[0]
+    if "null" in kinds or _NULL in choices:
         result["nullable"] = True
     return _complete(result, schema, hints)
 
 
+_TAKEN_OVER = OPENAPI_KEYWORDS - {"type", "anyOf", "nullable"}
+
+
+def _listed(kinds: Any) -> list[str]:
+    return kinds if isinstance(kinds, list) else [kinds] if kinds else []
+
+
 def _complete(result: Json, schema: Json, hints: list[str]) -> Json:
-    """What the OpenAPI channel wants said: items of arrays, the order of properties, enums of strings."""
+    """What the OpenAPI channel wants said: items of arrays, the order of properties, enums of strings.
+
+    An object without properties is refused there, also deep inside: it becomes anything, with a hint.
+    """
     if result.get("type") == "array" and "items" not in result:
         tuple_items = schema.get("prefixItems") or [{"type": "string"}]
         result["items"] = tuple_items[0] if len(tuple_items) == 1 else {"anyOf": tuple_items}
     if "enum" in result and not all(isinstance(value, str) for value in result["enum"]):
-        hints.append(f"one of: {_shown(result.pop('enum'))}")
+        hints.append(f"one of: {as_text(result.pop('enum'))}")
     if result.get("properties"):
-        result.setdefault("propertyOrdering", list(result["properties"]))
-    else:
-        result = {key: value for key, value in result.items() if key not in ("properties", "required")}
-    return result
+        return {"type": "object", "propertyOrdering": list(result["properties"]), **result}
+    if result.get("type") == "object":
+        hints.append(f"type: {result.pop('type')}")
+    return {key: value for key, value in result.items() if key not in _OF_PROPERTIES}
+
+
+_OF_PROPERTIES = frozenset(("properties", "required", "propertyOrdering"))

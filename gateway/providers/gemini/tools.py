@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...chat import ChatRequest, Json, ToolChoice
-from ..base import unsupported
+from ...chat import ChatRequest, Json
+from ..base import ToolWish, unsupported
 from .models import Traits
 from .parts import function_name
 from .schema import is_empty, json_schema, openapi_schema
@@ -16,17 +16,16 @@ from .schema import is_empty, json_schema, openapi_schema
 MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
-def declarations(request: ChatRequest, traits: Traits) -> Iterator[Json]:
+def declarations(request: ChatRequest, wish: ToolWish, traits: Traits) -> Iterator[Json]:
     """The functions that may be called. Raises `UNSUPPORTED` for tools of another type.
 
     Names go with a mode that forces a call only, so a choice among some of them leaves the others out.
     """
-    allowed = _allowed_names(request.tool_choice, "auto")
     for i, tool in enumerate(request.tools or ()):
         if tool.type != "function" or tool.function is None:
             raise unsupported(f"this API has no tools of type {tool.type!r}", f"tools[{i}].type")
         function = tool.function
-        if allowed is not None and function.name not in allowed:
+        if wish.mode == "auto" and wish.names is not None and function.name not in wish.names:
             continue
         declaration: Json = {"name": function_name(function.name)}
         if function.description:
@@ -44,7 +43,9 @@ def _parameters(schema: Json, traits: Traits, path: str) -> Json:
     return {} if is_empty(cleaned) else {field: cleaned}
 
 
-def tool_fields(request: ChatRequest, traits: Traits, functions: list[Json], lost: list[str]) -> Json:
+def tool_fields(
+    request: ChatRequest, wish: ToolWish, traits: Traits, functions: list[Json], lost: list[str]
+) -> Json:
     """`tools` and `toolConfig`. Adds what finds no place in them to `lost`.
 
     Search beside functions is for generation 3 and later; it has to be announced in the configuration.
@@ -55,49 +56,27 @@ def tool_fields(request: ChatRequest, traits: Traits, functions: list[Json], los
     tools: list[Json] = [{"functionDeclarations": functions}] if functions else []
     if searches:
         tools.append({"googleSearch": {}})
-    return {"tools": tools, "toolConfig": _config(request, traits, searches, lost) if functions else {}}
-
-
-def _config(request: ChatRequest, traits: Traits, searches: bool, lost: list[str]) -> Json:
+    if not functions:
+        if wish.mode == "required":
+            lost.append("tool_choice")
+        return {"tools": tools}
     if request.parallel_tool_calls is False:
         lost.append("parallel_tool_calls")
     config: Json = {}
-    if calling := _calling(request, traits):
+    if calling := _calling(request, wish, traits):
         config["functionCallingConfig"] = calling
     if searches:
         config["includeServerSideToolInvocations"] = True
-    return config
+    return {"tools": tools, "toolConfig": config}
 
 
-def _calling(request: ChatRequest, traits: Traits) -> Json:
-    choice = request.tool_choice
-    names = _forced_names(choice)
-    if names is not None:
-        return {"mode": "ANY", "allowedFunctionNames": [function_name(name) for name in names]}
-    mode = MODES.get(choice) if isinstance(choice, str) else None
-    if choice is not None and mode is None and _allowed_names(choice, "auto") is None:
-        raise unsupported("this API has no such tool choice", "tool_choice")
-    if mode in (None, "AUTO") and traits.takes_validated_calls and _is_strict(request):
-        mode = "VALIDATED"  # for the whole request, and without any demand on the schemas
-    return {"mode": mode} if mode else {}
+def _calling(request: ChatRequest, wish: ToolWish, traits: Traits) -> Json:
+    if wish.mode == "required" and wish.names is not None:
+        return {"mode": "ANY", "allowedFunctionNames": [function_name(name) for name in wish.names]}
+    if wish.mode in (None, "auto") and traits.takes_validated_calls and _is_strict(request):
+        return {"mode": "VALIDATED"}  # for the whole request, and without any demand on the schemas
+    return {"mode": MODES[wish.mode]} if wish.mode else {}
 
 
 def _is_strict(request: ChatRequest) -> bool:
     return any(tool.function is not None and tool.function.strict for tool in request.tools or ())
-
-
-def _allowed_names(choice: str | ToolChoice | None, mode: str) -> list[str] | None:
-    """The functions that an `allowed_tools` choice of this mode names; None for any other choice."""
-    if not isinstance(choice, ToolChoice) or choice.allowed_tools is None:
-        return None
-    if choice.allowed_tools.mode != mode:
-        return None
-    tools = choice.allowed_tools.tools
-    return [str((tool.get("function") or tool).get("name")) for tool in tools]
-
-
-def _forced_names(choice: str | ToolChoice | None) -> list[str] | None:
-    """The functions of which one has to be called; None when the choice is another."""
-    if isinstance(choice, ToolChoice) and choice.function is not None:
-        return [choice.function.name]
-    return _allowed_names(choice, "required")
