@@ -11,6 +11,7 @@ import math
 import re
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -77,17 +78,12 @@ class ChatCompletions:
         except ClientGone:
             await asyncio.sleep(0)  # nobody is left to be told; the server notices that in its own turn
         except asyncio.CancelledError:  # the server ends; it does not want this back
-            call.error = _shutting_down()
-            if not client.status:
-                await client.answer(503, call.error.encoded(), _error_headers(call, call.error))
+            await _refuse(client, call, _shutting_down())
         except GatewayError as error:
-            call.error = error
-            await client.answer(error.status, error.encoded(), _error_headers(call, error))
+            await _refuse(client, call, error)
         except Exception:
             log.exception("request %s failed in the gateway itself", call.request_id)
-            call.error = _own_fault()
-            if not client.status:
-                await client.answer(500, call.error.encoded(), _error_headers(call, call.error))
+            await _refuse(client, call, _own_fault())
         finally:
             self.in_flight -= 1
             _log(client, call)
@@ -179,6 +175,14 @@ class ChatCompletions:
             every=self._limits.keepalive_every,
             send_timeout=self._limits.send_timeout,
         )
+
+
+async def _refuse(client: Client, call: Call, error: GatewayError) -> None:
+    """Answers with `error`, as long as nothing else was answered."""
+    call.error = error
+    if not client.status:
+        with suppress(ClientGone):
+            await client.answer(error.status, error.encoded(), _error_headers(call, error))
 
 
 async def _break_off(stream: EventStream, call: Call, error: GatewayError) -> None:

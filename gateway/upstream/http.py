@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx2
@@ -123,7 +123,7 @@ class HttpResponse:
             self._closing = asyncio.create_task(self._response.aclose())
             _closing.add(self._closing)
             self._closing.add_done_callback(_closing.discard)
-        with _mapped():
+        with suppress(httpx2.HTTPError, OSError):  # what fails to close is closed all the same
             await asyncio.shield(self._closing)
 
 
