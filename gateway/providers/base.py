@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote
@@ -128,8 +128,6 @@ class Provider:
     configure: Callable[[Any], Provider] | None = None
     local: Callable[[HttpRequest], LocalAnswer] | None = None
     compatible: Provider | None = None
-    ignores: frozenset[str] = field(default_factory=frozenset)
-    """Request fields that this API has no place for: named to the client when it sends them."""
 
     def __repr__(self) -> str:
         return f"<Provider {self.name} {self.base_url}>"

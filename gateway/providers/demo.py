@@ -287,5 +287,4 @@ PROVIDER = Provider(
     options=DemoOptions,
     configure=configure,
     local=partial(_local, pace=DemoOptions().pace),
-    ignores=IGNORES,
 )

@@ -1,6 +1,7 @@
 """The OpenAI stand-in: /v1/chat/completions and /v1/models (providers/openai.md, real-traffic.md).
 
-Rule of this file: routing and the native form of an answer. What is refused is in `openai_rules.py`.
+Rule of this file: routing and the native form of an answer. What is refused is in `openai_rules.py`;
+/v1/responses is in `openai_responses.py`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from . import openai_responses
 from .brain import Ask, AskedTool, usage_of
 from .openai_models import CREATED, MODELS, SHUTDOWN, Family, find
 from .openai_rules import DATA_URL, checked, no_such_model, refuse, text_of
@@ -69,7 +71,7 @@ class OpenAI:
         self._numbers = itertools.count(1)
 
     def operation(self, method: str, path: str) -> str | None:
-        if path == "/v1/chat/completions":
+        if path in ("/v1/chat/completions", openai_responses.PATH):
             return "generate"
         return "models" if path == "/v1/models" or path.startswith("/v1/models/") else None
 
@@ -90,6 +92,8 @@ class OpenAI:
                 code="insufficient_quota",
             )
         content_type(request)
+        if request.path == openai_responses.PATH:
+            return openai_responses.generation(request.body, self._numbers, self._headers)
         body, family = checked(request.body)
         ask = understand(body, family)
         return Generation(ask, bool(body.stream), lambda turn, stream: self._render(body, ask, turn, stream))

@@ -15,12 +15,19 @@ from gateway import app, server, settings
 from gateway.simulator import Simulator
 
 NATIVE = ("openai", "anthropic", "gemini")
+SIMULATED = (*NATIVE, "deepseek")
 MODELS = {  # a model of each that takes everything the tests ask for
     "openai": "openai/gpt-5.4",
     "anthropic": "anthropic/claude-sonnet-5",
     "gemini": "gemini/gemini-3.8-flash",
+    "deepseek": "deepseek/deepseek-flash",
 }
-KEYS = {"OPENAI_API_KEY": "sim-key", "ANTHROPIC_API_KEY": "sim-key", "GEMINI_API_KEY": "sim-key"}
+KEYS = {
+    "OPENAI_API_KEY": "sim-key",
+    "ANTHROPIC_API_KEY": "sim-key",
+    "GEMINI_API_KEY": "sim-key",
+    "DEEPSEEK_API_KEY": "sim-key",
+}
 
 BASE = """
 [providers.demo.options]
@@ -36,7 +43,7 @@ targets = ["anthropic/claude-sonnet-5", "gemini/gemini-3.8-flash", "openai/gpt-5
 
 def pointed_at(sim: Simulator, text: str = BASE) -> str:
     """Settings that send every native provider to the simulator."""
-    places = "".join(f'[providers.{name}]\nbase_url = "{sim.url(name)}"\n' for name in NATIVE)
+    places = "".join(f'[providers.{name}]\nbase_url = "{sim.url(name)}"\n' for name in SIMULATED)
     local = (
         f'[providers.local]\ntype = "openai"\nbase_url = "{sim.url("openai")}"\napi_key = "env:LOCAL_KEY"\n'
     )

@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from gateway.simulator import FAULTS, Fault, Simulator, Turn
 
-from .conftest import MODELS, NATIVE, pointed_at, serving
+from .conftest import MODELS, SIMULATED, pointed_at, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -154,7 +154,7 @@ def is_error(raw: Any, provider: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize("provider", NATIVE)
+@pytest.mark.parametrize("provider", SIMULATED)
 async def test_a_stream(quick: httpx2.AsyncClient, sim: Simulator, provider: str, kind: str):
     if kind == "sse_on_json":
         return  # what a stream is
@@ -183,7 +183,7 @@ async def test_a_stream(quick: httpx2.AsyncClient, sim: Simulator, provider: str
 
 
 @pytest.mark.parametrize("kind", [k for k in FAULTS if k not in STREAM_ONLY])
-@pytest.mark.parametrize("provider", NATIVE)
+@pytest.mark.parametrize("provider", SIMULATED)
 async def test_an_answer_that_is_no_stream(
     quick: httpx2.AsyncClient, sim: Simulator, provider: str, kind: str
 ):
@@ -198,7 +198,7 @@ async def test_an_answer_that_is_no_stream(
     assert is_error(answer.json(), provider)
 
 
-@pytest.mark.parametrize("provider", NATIVE)
+@pytest.mark.parametrize("provider", SIMULATED)
 async def test_health_is_quick_and_counts(quick: httpx2.AsyncClient, sim: Simulator, provider: str):
     before = (await quick.get("/health")).json()["providers"][provider]
     sim.script(provider, Fault(status=500), TURN)

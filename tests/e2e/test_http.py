@@ -14,10 +14,10 @@ import pytest_asyncio
 
 from gateway.simulator import Fault, Simulator, Turn
 
-from .conftest import MODELS, NATIVE, pointed_at, serving
+from .conftest import MODELS, NATIVE, SIMULATED, pointed_at, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-providers = pytest.mark.parametrize("provider", NATIVE)
+providers = pytest.mark.parametrize("provider", SIMULATED)
 CHAT = "/v1/chat/completions"
 
 
@@ -478,7 +478,7 @@ async def test_models_of_a_provider_that_does_not_answer_are_the_known_ones(sim:
 async def test_health_answers_from_memory(http: httpx2.AsyncClient, sim: Simulator):
     seen = (await http.get("/health")).json()
     assert seen["status"] == "ok"
-    assert set(seen["providers"]) == {"openai", "anthropic", "gemini", "demo", "local"}
+    assert set(seen["providers"]) == {"openai", "anthropic", "gemini", "deepseek", "demo", "local"}
     assert seen["routes"]["pair"] == ["openai/gpt-5.4", "anthropic/claude-sonnet-5"]
     assert (await http.get("/health/ready")).status_code == 200
     assert not sim.calls()

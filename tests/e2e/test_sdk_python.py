@@ -15,15 +15,16 @@ from pydantic import BaseModel
 from gateway.simulator import Fault, Simulator, ToolCall, Turn, Usage
 
 from ..providers.cases import CLOCK, PDF, PNG, WEATHER
-from .conftest import MODELS, NATIVE
+from .conftest import MODELS, NATIVE, SIMULATED
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 providers = pytest.mark.parametrize("provider", NATIVE)
+every = pytest.mark.parametrize("provider", SIMULATED)
 HI: list[Any] = [{"role": "user", "content": "Hi"}]
 TURN = Turn(text="Grüße, 世界 😀!", usage=Usage(input=12, cached=4, output=9), pieces=3)
 
 
-@providers
+@every
 async def test_create(client: AsyncOpenAI, sim: Simulator, provider: str):
     sim.script(provider, TURN)
     answer = await client.chat.completions.create(model=MODELS[provider], messages=HI)
@@ -38,7 +39,7 @@ async def test_create(client: AsyncOpenAI, sim: Simulator, provider: str):
     assert answer.usage.prompt_tokens_details.cached_tokens == 4
 
 
-@providers
+@every
 async def test_create_stream(client: AsyncOpenAI, sim: Simulator, provider: str):
     sim.script(provider, TURN)
     stream = await client.chat.completions.create(
@@ -55,7 +56,7 @@ async def test_create_stream(client: AsyncOpenAI, sim: Simulator, provider: str)
     assert chunks[-1].usage.total_tokens == 21
 
 
-@providers
+@every
 async def test_the_stream_helper(client: AsyncOpenAI, sim: Simulator, provider: str):
     sim.script(provider, TURN)
     async with client.chat.completions.stream(model=MODELS[provider], messages=HI) as stream:
@@ -98,7 +99,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-@providers
+@every
 async def test_a_round_trip_of_parallel_tools(
     client: AsyncOpenAI, sim: Simulator, provider: str, streaming: bool
 ):
@@ -127,7 +128,7 @@ async def test_a_round_trip_of_parallel_tools(
     assert "result of get_time" in (after.choices[0].message.content or "")
 
 
-@providers
+@every
 async def test_a_forced_tool(client: AsyncOpenAI, sim: Simulator, provider: str):
     answer = await client.chat.completions.create(
         model=MODELS[provider],
@@ -155,7 +156,7 @@ async def test_images_and_documents_arrive(client: AsyncOpenAI, sim: Simulator, 
     assert "1 document (application/pdf" in text
 
 
-@pytest.mark.parametrize("provider", ["anthropic", "gemini"])
+@pytest.mark.parametrize("provider", ["anthropic", "gemini", "deepseek"])
 async def test_reasoning_is_shown_where_the_provider_shows_it(
     client: AsyncOpenAI, sim: Simulator, provider: str
 ):
@@ -191,7 +192,7 @@ async def test_limits_and_stops(client: AsyncOpenAI, sim: Simulator, provider: s
     assert "two" not in (stopped.choices[0].message.content or "")
 
 
-@providers
+@every
 async def test_system_and_developer_messages(client: AsyncOpenAI, sim: Simulator, provider: str):
     await client.chat.completions.create(
         model=MODELS[provider],
@@ -221,7 +222,7 @@ ERRORS: dict[str, tuple[Fault, type[openai.APIStatusError], int]] = {
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("name", ERRORS)
-@providers
+@every
 async def test_failures_are_the_sdks_own_errors(
     client: AsyncOpenAI, sim: Simulator, provider: str, name: str, streaming: bool
 ):
@@ -248,7 +249,7 @@ async def test_failures_are_the_sdks_own_errors(
 @pytest.mark.parametrize(
     "kind", ["reset_after", "close_after", "clean_cut", "malformed_event", "cut_json", "error_event"]
 )
-@providers
+@every
 async def test_a_stream_that_breaks_raises_in_the_sdk(
     client: AsyncOpenAI, sim: Simulator, provider: str, kind: str
 ):

@@ -17,7 +17,6 @@ import pytest
 
 from gateway.errors import ErrorKind, UpstreamError
 from gateway.providers.anthropic import PROVIDER
-from gateway.providers.anthropic import requests as anthropic_requests
 from gateway.providers.anthropic.messages import CONTINUE, NO_RESULT
 from gateway.providers.anthropic.requests import AnthropicOptions
 from gateway.providers.base import HttpRequest, Provider
@@ -814,6 +813,5 @@ def test_the_record():
     assert PROVIDER.owns is not None
     assert PROVIDER.owns.match("claude-nova-7")
     assert all(PROVIDER.owns.match(m) and PROVIDER.capabilities(m).context_window for m in PROVIDER.models)
-    assert PROVIDER.ignores is anthropic_requests.IGNORES
     assert PROVIDER.options is AnthropicOptions
     assert PROVIDER.capabilities("claude-nova-7").context_window is None

@@ -21,7 +21,7 @@ from ..base import Conversation, HttpRequest, ModelInfo, ModelPage, Provider
 from .answers import event_decoder, parse_response
 from .errors import parse_error
 from .models import capabilities, family
-from .requests import IGNORES, AnthropicOptions, build_request
+from .requests import AnthropicOptions, build_request
 
 # ── thoughts that the API does not take back ───────────────────────────────────────────────────────────
 
@@ -165,5 +165,4 @@ PROVIDER = Provider(
     default_model="claude-sonnet-5-5",
     options=AnthropicOptions,
     configure=configure,
-    ignores=IGNORES,
 )

@@ -217,5 +217,4 @@ PROVIDER = Provider(
     default_model="gemini-3.8-flash",
     options=GeminiOptions,
     configure=configure,
-    ignores=IGNORES,
 )

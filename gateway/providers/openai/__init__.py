@@ -2,8 +2,9 @@
 
 To the same dialect almost everything is identity: the client's fields go out as they came, those that
 nobody here knows included. What is changed, and why, stands in the tables below; they hold for OpenAI's
-own API only. `PROVIDER.compatible` is the variant for everybody else's: there nothing is renamed and
-nothing dropped. Follows the OpenAI API reference and its guide to reasoning models.
+own API only, and so does the way to its Responses API (`responses`). `PROVIDER.compatible` is the variant
+for everybody else's: there nothing is renamed and nothing dropped. Follows the OpenAI API reference and its
+guide to reasoning models.
 """
 
 from __future__ import annotations
@@ -17,7 +18,18 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from ...chat import ChatRequest, Json
-from ..base import HttpRequest, ModelInfo, ModelPage, Options, Provider, json_body, nearest_effort
+from ...errors import UpstreamError
+from ..base import (
+    Conversation,
+    HttpRequest,
+    ModelInfo,
+    ModelPage,
+    Options,
+    Provider,
+    json_body,
+    nearest_effort,
+)
+from . import responses, responses_answers
 from .answers import event_decoder, parse_response
 from .errors import parse_error
 
@@ -116,7 +128,10 @@ _MARKS = (
 
 
 def build_request(request: ChatRequest) -> HttpRequest:
-    """The request for OpenAI's own API."""
+    """The request for OpenAI's own API, on the Responses API where the model takes it only there."""
+    kin = family(request.model)
+    if responses.needs_responses(request, kin):
+        return responses.build_request(request, kin)
     wire = _wire(request, include_obfuscation=False)
     if request.max_output_tokens is not None:
         wire.pop("max_tokens", None)
@@ -175,6 +190,20 @@ def _drop(item: Json, place: str) -> None:
 
 
 _CLEANED = {"messages": _clean_messages, "tools": _clean_tools}
+
+
+def conversation(provider: Provider, request: ChatRequest) -> Conversation:
+    """One call, and a second one on the Responses API when it turns out that the model wants that."""
+    http = provider.build_request(request)
+    try:
+        yield http
+        return
+    except UpstreamError as error:
+        retold = http.path == PATH and responses.is_refusal(error) and responses.can_say(request)
+        if not retold:
+            raise
+    yield responses.build_request(request, family(request.model))
+
 
 # ── models ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -254,6 +283,9 @@ PROVIDER = replace(
     name="openai",
     base_url="https://api.openai.com/v1",
     build_request=build_request,
+    parse_response=responses_answers.parse_response,
+    event_decoder=responses_answers.event_decoder,
+    conversation=conversation,
     key_names=("OPENAI_API_KEY",),
     owns=re.compile(r"(gpt-|o\d|chatgpt-)"),
     models=(
