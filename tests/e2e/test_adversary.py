@@ -123,9 +123,11 @@ async def test_a_client_that_does_not_read_is_given_up_at_the_end_too(sim: Simul
         await asyncio.get_running_loop().sock_sendall(sock, request)
         await sim.wait_calls("openai")
         async with asyncio.timeout(5), httpx2.AsyncClient(base_url=gateway) as http:
-            while (await http.get("/health")).json()["in_flight"]:
+            while (health := (await http.get("/health")).json())["in_flight"]:
                 await asyncio.sleep(0.02)
         sock.close()
+        assert health["providers"]["openai"]["in_flight"] == 0
+        assert health["providers"]["openai"]["failed"] == 0
 
 
 @pytest.mark.parametrize("provider", NATIVE)

@@ -326,8 +326,9 @@ async def test_a_client_that_leaves_a_demo_story_ends_it(url: str, http: httpx2.
     async with raw_request(url, body("demo/story", stream=True, pace=0.01)) as reader:
         await reader.readuntil(b"lighthouse")
     async with asyncio.timeout(2):
-        while (await http.get("/health")).json()["in_flight"]:
+        while (health := (await http.get("/health")).json())["in_flight"]:
             await asyncio.sleep(0.005)
+    assert health["providers"]["demo"]["in_flight"] == 0
 
 
 # ── bad input ──────────────────────────────────────────────────────────────────────────────────────────
