@@ -3,6 +3,7 @@
 - A second request on a connection whose first is still being answered is not taken up: reading would have to
   stop until then, and a client that leaves would not be noticed. The connection closes after the first.
 - An upgrade (Java's client offers one with every request) is declined, and the body of the request is read.
+- What is no HTTP is refused in OpenAI's shape.
 - The application can cut a connection off: a client that takes nothing is not waited for.
 """
 
@@ -13,6 +14,8 @@ from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from .errors import ErrorKind, RequestError
 
 ABORT = "gateway.abort"
 """The key in the scope of the function that cuts the connection off."""
@@ -62,6 +65,15 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False  # the parser is at its end
         if not self._owed:
             super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is no HTTP, in the shape of every other error."""
+        body = RequestError(ErrorKind.BAD_REQUEST, "that is not HTTP/1.1 as it should be").encoded()
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        )
+        self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
+        self.transport.close()
 
     def _content_length(self) -> int:
         length = next((value for name, value in self.headers if name == b"content-length"), b"")

@@ -171,6 +171,24 @@ def post(payload: dict[str, Any], *headers: str) -> bytes:
     return "\r\n".join([*lines, f"content-length: {len(data)}", "", ""]).encode() + data
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\0" * 100,
+        b"POST /v1/models HTTP/1.1\r\ncontent-length: x\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nbroken header\r\n\r\n",
+    ],
+    ids=["a TLS greeting", "HTTP/2", "an unknown version", "zeros", "a bad length", "a bad header"],
+)
+async def test_what_is_no_http_is_refused_in_the_same_shape(url: str, data: bytes):
+    head, _, text = (await exchange(url, data)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert json.loads(text)["error"]["message"].startswith("gateway: ")
+
+
 async def test_an_upgrade_is_declined_and_the_body_is_read(url: str, sim: Simulator):
     """Java's HttpClient offers HTTP/2 with every request; its body follows in pieces of any size."""
     offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
