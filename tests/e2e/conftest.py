@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx2
 import pytest_asyncio
 import uvicorn
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from gateway import app, server, settings
 from gateway.simulator import Simulator
@@ -39,6 +41,15 @@ targets = ["openai/gpt-5.4", "anthropic/claude-sonnet-5"]
 [routes.trio]
 targets = ["anthropic/claude-sonnet-5", "gemini/gemini-3.8-flash", "openai/gpt-5.4"]
 """
+
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients that speak plain HTTP: loading the system's authorities for each would be most of the suite."""
+
+
+def plain_client(url: str, **options: Any) -> httpx2.AsyncClient:
+    """A client of a gateway on loopback."""
+    return httpx2.AsyncClient(base_url=url, verify=NO_TLS, **options)
 
 
 def pointed_at(sim: Simulator, text: str = BASE) -> str:
@@ -91,11 +102,16 @@ async def sim(shared_sim: Simulator) -> AsyncIterator[Simulator]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(url: str, sim: Simulator) -> AsyncIterator[AsyncOpenAI]:
     """The official SDK, which repeats nothing by itself."""
-    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as made:
+    async with AsyncOpenAI(
+        base_url=f"{url}/v1",
+        api_key="any",
+        max_retries=0,
+        http_client=DefaultAsyncHttpxClient(verify=NO_TLS),
+    ) as made:
         yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def http(url: str, sim: Simulator) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=url, timeout=10) as made:
+    async with plain_client(url, timeout=10) as made:
         yield made

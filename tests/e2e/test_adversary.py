@@ -15,7 +15,7 @@ import pytest
 from gateway.simulator import Fault, Simulator, Turn
 from gateway.upstream import http as http_module
 
-from .conftest import MODELS, NATIVE, pointed_at, serving
+from .conftest import MODELS, NATIVE, plain_client, pointed_at, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CHAT = "/v1/chat/completions"
@@ -68,7 +68,7 @@ async def test_any_number_of_stale_connections_is_no_failure():
     """P21: a load balancer may have forgotten all of them."""
     async with raw_server(lambda _number, count: whole("ok") if count == 1 else None) as (url, seen):
         text = f'[providers.local]\ntype = "openai"\nbase_url = "{url}"\n'
-        async with serving(text) as gateway, httpx2.AsyncClient(base_url=gateway) as http:
+        async with serving(text) as gateway, plain_client(gateway) as http:
             first = await asyncio.gather(*(http.post(CHAT, json=body("local/m")) for _ in range(4)))
             assert {r.status_code for r in first} == {200}
             again = await http.post(CHAT, json=body("local/m"))
@@ -100,7 +100,7 @@ async def test_leaving_while_a_call_is_closed_leaves_nothing_in_the_pool(sim: Si
                 for _ in range(delay % 12):
                     await asyncio.sleep(0)
                 writer.transport.abort()
-            async with asyncio.timeout(5), httpx2.AsyncClient(base_url=gateway) as http:
+            async with asyncio.timeout(5), plain_client(gateway) as http:
                 while (await http.get("/health")).json()["in_flight"]:
                     await asyncio.sleep(0.01)
             for transport in transports:
@@ -122,7 +122,7 @@ async def test_a_client_that_does_not_read_is_given_up_at_the_end_too(sim: Simul
         request = f"{head}content-length: {len(data)}\r\n\r\n".encode() + data
         await asyncio.get_running_loop().sock_sendall(sock, request)
         await sim.wait_calls("openai")
-        async with asyncio.timeout(5), httpx2.AsyncClient(base_url=gateway) as http:
+        async with asyncio.timeout(5), plain_client(gateway) as http:
             while (health := (await http.get("/health")).json())["in_flight"]:
                 await asyncio.sleep(0.02)
         sock.close()
@@ -135,7 +135,7 @@ async def test_a_key_is_in_no_field_of_an_error(sim: Simulator, provider: str):
     """P80: not in the code or the path of a field either, plain or encoded."""
     key = "sim-canary-0123456789"
     names = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "LOCAL_KEY"), key)
-    async with serving(pointed_at(sim), names) as gateway, httpx2.AsyncClient(base_url=gateway) as http:
+    async with serving(pointed_at(sim), names) as gateway, plain_client(gateway) as http:
         sim.script(provider, Fault(status=400, message=f"no {key}", code=f"c-{key}", param=key))
         answer = await http.post(CHAT, json=body(MODELS[provider]))
     assert answer.status_code == 400
@@ -144,7 +144,7 @@ async def test_a_key_is_in_no_field_of_an_error(sim: Simulator, provider: str):
 
 async def test_a_wrong_key_with_a_large_body_is_still_told_so(sim: Simulator):
     environ = {"GATEWAY_API_KEY": "right"}
-    async with serving(pointed_at(sim), environ) as url, httpx2.AsyncClient(base_url=url) as http:
+    async with serving(pointed_at(sim), environ) as url, plain_client(url) as http:
         answer = await http.post(CHAT, json=body("demo/echo", user="x" * (12 << 20)))
     assert answer.status_code == 401
 
@@ -290,7 +290,7 @@ async def test_long_names_and_many_fields_stay_short_in_what_we_say(http: httpx2
 async def test_a_provider_with_a_broken_list_does_not_take_the_others(sim: Simulator):
     sim.script("gemini", Fault(kind="invalid_utf8"), on="models")
     sim.script("anthropic", Turn(raw=["no list"]), on="models")
-    async with serving(pointed_at(sim)) as gateway, httpx2.AsyncClient(base_url=gateway) as http:
+    async with serving(pointed_at(sim)) as gateway, plain_client(gateway) as http:
         listed = await http.get("/v1/models")
     assert listed.status_code == 200
     assert any(m["id"].startswith("openai/") for m in listed.json()["data"])

@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from gateway.simulator import FAULTS, Fault, Simulator, Turn
 
-from .conftest import MODELS, SIMULATED, pointed_at, serving
+from .conftest import MODELS, SIMULATED, plain_client, pointed_at, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -116,7 +116,7 @@ async def quick_url(shared_sim: Simulator) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def quick(quick_url: str, sim: Simulator) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=quick_url, timeout=20) as made:
+    async with plain_client(quick_url, timeout=20) as made:
         yield made
 
 

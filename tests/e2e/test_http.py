@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from gateway.simulator import Fault, Simulator, Turn
 
-from .conftest import MODELS, NATIVE, SIMULATED, pointed_at, serving
+from .conftest import MODELS, NATIVE, SIMULATED, plain_client, pointed_at, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 providers = pytest.mark.parametrize("provider", SIMULATED)
@@ -153,7 +153,7 @@ async def test_the_second_target_of_a_route_answers(
 ):
     async with serving(pointed_at(sim) + "[providers.openai.timeouts]\nfirst_byte = 0.1\n") as url:
         sim.script("openai", fault)
-        async with httpx2.AsyncClient(base_url=url) as http:
+        async with plain_client(url) as http:
             answer = await http.post(CHAT, json=body("pair", stream=streaming))
     assert answer.status_code == 200
     assert answer.headers["x-gateway-provider"] == "anthropic"
@@ -167,7 +167,7 @@ async def test_a_target_that_is_dead_is_passed_over(sim: Simulator):
     """Kill the first target: the next request is served by the second, and the headers say so."""
     async with Simulator() as first:
         text = pointed_at(sim).replace(sim.url("openai"), first.url("openai"))
-        async with serving(text) as url, httpx2.AsyncClient(base_url=url) as http:
+        async with serving(text) as url, plain_client(url) as http:
             alive = await http.post(CHAT, json=body("pair"))
             assert alive.headers["x-gateway-provider"] == "openai"
             await first.stop()
@@ -213,7 +213,7 @@ async def impatient_url(shared_sim: Simulator) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def impatient(impatient_url: str, sim: Simulator) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=impatient_url) as made:
+    async with plain_client(impatient_url) as made:
         yield made
 
 
@@ -257,7 +257,7 @@ async def test_failover_is_possible_after_the_head_went_out(impatient: httpx2.As
     text = pointed_at(
         sim, IMPATIENT + "[routes.pair]\ntargets = ['openai/gpt-5.4', 'gemini/gemini-3.8-flash']\n"
     )
-    async with serving(text) as url, httpx2.AsyncClient(base_url=url) as http:
+    async with serving(text) as url, plain_client(url) as http:
         sim.script("openai", Turn(raw=["{"], delay_first=0.1))
         answer = await http.post(CHAT, json=body("pair", stream=True))
     assert data_of(answer.text)[0] == ": keep-alive"
@@ -435,7 +435,7 @@ async def test_a_chunked_body_over_the_limit_is_refused(url: str, sim: Simulator
         for _ in range(21):
             yield b" " * (1 << 20)
 
-    async with httpx2.AsyncClient(base_url=url) as http:
+    async with plain_client(url) as http:
         answer = await http.post(CHAT, content=pieces(), headers=JSON)
     assert answer.status_code == 413
     assert answer.headers["connection"] == "close"
@@ -471,7 +471,7 @@ async def test_models_are_served_from_what_providers_say(http: httpx2.AsyncClien
 async def test_models_of_a_provider_that_does_not_answer_are_the_known_ones(sim: Simulator):
     sim.script("anthropic", Fault(status=500), on="models")
     sim.script("gemini", Fault(kind="html_200"), on="models")
-    async with serving(pointed_at(sim)) as url, httpx2.AsyncClient(base_url=url) as http:
+    async with serving(pointed_at(sim)) as url, plain_client(url) as http:
         listed = {model["id"] for model in (await http.get("/v1/models")).json()["data"]}
     assert {"anthropic/claude-sonnet-5-5", "gemini/gemini-3.8-flash"} <= listed
 
@@ -488,7 +488,7 @@ async def test_health_answers_from_memory(http: httpx2.AsyncClient, sim: Simulat
 async def test_a_gateway_with_a_key_wants_it(sim: Simulator):
     """P76: the same answer for a missing and a wrong key; both ways of bringing it; health stays open."""
     environ = {"GATEWAY_API_KEY": "sim-gateway"}
-    async with serving(pointed_at(sim), environ) as url, httpx2.AsyncClient(base_url=url) as http:
+    async with serving(pointed_at(sim), environ) as url, plain_client(url) as http:
         wrong = (
             {},
             {"authorization": "Bearer nope"},

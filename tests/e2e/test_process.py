@@ -13,12 +13,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from gateway.simulator import Fault, Simulator
 
-from .conftest import pointed_at
+from .conftest import plain_client, pointed_at
 
 ROOT = Path(__file__).parents[2]
 GATEWAY = [sys.executable, "-m", "gateway"]
@@ -115,7 +114,7 @@ async def test_a_signal_lets_a_stream_end(sign: signal.Signals):
     async with started("serve", "--port", "0") as gateway:
         url = (await gateway.until(r"listens on (\S+)"))[1]
         async with (
-            httpx2.AsyncClient(base_url=url) as http,
+            plain_client(url) as http,
             http.stream("POST", CHAT, json={**STORY, "stream": True, "max_tokens": 20}) as stream,
         ):
             lines = stream.aiter_lines()
@@ -134,7 +133,7 @@ async def test_what_does_not_end_in_time_is_told_so(tmp_path: Path):
     async with started("serve", "--port", "0", "--config", str(config)) as gateway:
         url = (await gateway.until(r"listens on (\S+)"))[1]
         async with (
-            httpx2.AsyncClient(base_url=url, timeout=20) as http,
+            plain_client(url, timeout=20) as http,
             http.stream("POST", CHAT, json={**STORY, "stream": True}) as stream,
         ):
             lines = stream.aiter_lines()
@@ -150,7 +149,7 @@ async def test_what_does_not_end_in_time_is_told_so(tmp_path: Path):
 async def test_a_second_signal_ends_it_at_once():
     async with started("serve", "--port", "0") as gateway:
         url = (await gateway.until(r"listens on (\S+)"))[1]
-        async with httpx2.AsyncClient(base_url=url) as http:
+        async with plain_client(url) as http:
             body = {**STORY, "stream": True, "pace": 5}
             waiting = asyncio.create_task(http.post(CHAT, json=body))
             while not (await http.get("/health")).json()["in_flight"]:
@@ -232,7 +231,7 @@ async def test_the_simulator_command_serves_a_gateway():
             keys = {"OPENAI_API_KEY": "sim-key", "ANTHROPIC_API_KEY": "sim-key", "GEMINI_API_KEY": "sim-key"}
             async with started("serve", "--port", "0", "--config", str(path), **keys) as gateway:
                 url = (await gateway.until(r"listens on (\S+)"))[1]
-                async with httpx2.AsyncClient(base_url=url) as http:
+                async with plain_client(url) as http:
                     answer = await http.post(CHAT, json={**STORY, "model": "claude-sonnet-5"})
                 assert answer.json()["choices"][0]["message"]["content"] == "You said: Hi"
                 assert await gateway.end(signal.SIGTERM) == 0
@@ -259,7 +258,7 @@ async def test_no_key_is_in_what_is_printed_or_logged(tmp_path: Path):
         async with started("serve", "--port", "0", "--config", str(config), **canaries) as gateway:
             url = (await gateway.until(r"listens on (\S+)"))[1]
             headers = {"authorization": "Bearer sim-canary-gateway"}
-            async with httpx2.AsyncClient(base_url=url, headers=headers) as http:
+            async with plain_client(url, headers=headers) as http:
                 for model in models:
                     name = "openai" if model.startswith("local") else model.partition("/")[0]
                     key = "LOCAL_KEY" if model.startswith("local") else f"{name.upper()}_API_KEY"

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import trustme
 
-from .conftest import serving
+from .conftest import plain_client, serving
 
 ANSWER = json.dumps(
     {
@@ -65,7 +65,7 @@ def context_of(authority: trustme.CA, name: str = "127.0.0.1") -> ssl.SSLContext
 
 async def ask(address: str, extra: str = "") -> httpx2.Response:
     text = f'[providers.local]\ntype = "openai"\nbase_url = "{address}/v1"\n{extra}'
-    async with serving(text) as url, httpx2.AsyncClient(base_url=url) as http:
+    async with serving(text) as url, plain_client(url) as http:
         body = {"model": "local/m", "messages": [{"role": "user", "content": "Hi"}]}
         return await http.post("/v1/chat/completions", json=body)
 
