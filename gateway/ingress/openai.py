@@ -28,6 +28,7 @@ from ..exchange import Exchange, Timings
 from ..router import Router
 from . import render
 from .client import Client, ClientGone, EventStream, Header
+from .operations import json_response
 
 log = logging.getLogger("gateway.ingress")
 access_log = logging.getLogger("gateway.access")
@@ -293,7 +294,7 @@ class Models:
 
     async def list(self, _request: Request) -> Response:
         entries = [_model_json(entry) for entry in await self._catalog.models()]
-        return _json({"object": "list", "data": entries})
+        return json_response({"object": "list", "data": entries})
 
     async def get(self, request: Request) -> Response:
         """One model by its name, or by a bare name that has a home."""
@@ -304,8 +305,8 @@ class Models:
         entry = known.get(name) or known.get(self._full_name(name))
         if entry is None:
             error = RequestError(ErrorKind.NOT_FOUND, f"there is no model {name[:200]!r}", param="model")
-            return _json(error.body(), error.status)
-        return _json({**_model_json(entry), "id": name})
+            return json_response(error.body(), error.status)
+        return json_response({**_model_json(entry), "id": name})
 
     def _full_name(self, name: str) -> str:
         try:
@@ -316,7 +317,3 @@ class Models:
 
 def _model_json(entry: Entry) -> dict[str, Any]:
     return {"id": entry.id, "object": "model", "created": entry.created, "owned_by": entry.owned_by}
-
-
-def _json(body: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(body), status, media_type="application/json")

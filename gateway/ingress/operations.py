@@ -47,14 +47,14 @@ class Health:
                 "providers": {name: self._provider(name) for name in self._router.members},
                 "routes": {name: [str(t) for t in targets] for name, targets in self._router.routes.items()},
             }
-        return _json(body)
+        return json_response(body)
 
     async def ready(self, _request: Request) -> Response:
         """200, or 503 while draining or when no provider can be called."""
         usable = [name for name, member in self._router.members.items() if member.off is None]
         if self.draining or not usable:
-            return _json({"status": "draining" if self.draining else "no usable provider"}, 503)
-        return _json({"status": "ready"})
+            return json_response({"status": "draining" if self.draining else "no usable provider"}, 503)
+        return json_response({"status": "ready"})
 
     def _provider(self, name: str) -> dict[str, Any]:
         off = self._router.members[name].off
@@ -78,8 +78,9 @@ class Index:
         self._paths = list(paths)
 
     async def __call__(self, _request: Request) -> Response:
-        return _json({"name": "local-llm-gateway", "version": __version__, "endpoints": self._paths})
+        return json_response({"name": "local-llm-gateway", "version": __version__, "endpoints": self._paths})
 
 
-def _json(body: Any, status: int = 200) -> Response:
+def json_response(body: Any, status: int = 200) -> Response:
+    """`body` as JSON."""
     return Response(msgspec.json.encode(body), status, media_type="application/json")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import msgspec
@@ -124,7 +124,7 @@ class Upstream:
                 response = await self.send(http)
                 if not 200 <= response.status < 300:
                     raise await self.error_of(response)
-                return await _read_all(response, MAX_BODY)
+                return await _read_all(response.read, MAX_BODY)
         except UpstreamError as error:
             raise self.named(error) from None
         finally:
@@ -153,7 +153,7 @@ class Upstream:
                     f"answered with a redirect ({response.status}), which is never followed",
                     upstream_status=response.status,
                 )
-            body = await _read_all(response, MAX_ERROR_BODY, cut=True)
+            body = await _read_all(response.read, MAX_ERROR_BODY, cut=True)
             return self.provider.parse_error(response.status, response.headers, body)
         finally:
             await response.aclose()
@@ -164,15 +164,14 @@ class Upstream:
         error.message = redact(error.message, self._key)
         if error.kind is ErrorKind.AUTH and self._key_source and self._key_source not in error.message:
             error.message += f" (the key is from {self._key_source})"
-        if error.code and (
-            _CODE.fullmatch(error.code) is None or redact(error.code, self._key) != error.code
-        ):
-            error.code = POLICY[error.kind].code
-        if error.param and (
-            _PATH.fullmatch(error.param) is None or redact(error.param, self._key) != error.param
-        ):
-            error.param = None
+        error.code = self._fit(error.code, _CODE) or POLICY[error.kind].code
+        error.param = self._fit(error.param, _PATH)
         return error
+
+    def _fit(self, said: str | None, form: re.Pattern[str]) -> str | None:
+        """What a provider said, when it has the `form` and no key in it."""
+        fits = said is not None and form.fullmatch(said) is not None and redact(said, self._key) == said
+        return said if fits else None
 
     def record(self, error: UpstreamError | None) -> None:
         """Notes how a call ended: None is a whole answer."""
@@ -306,7 +305,7 @@ class _Call(Exchange):
                 if not self._finished:
                     raise
                 data = b""  # the answer was whole: only its end mark got lost
-            batch = self._decode(self._decoder, data)
+            batch = self._decode(data)
             if batch:
                 return batch
         return []
@@ -321,12 +320,12 @@ class _Call(Exchange):
                 self.timings.first_byte = self._watchdog.elapsed
         return data
 
-    def _decode(self, decoder: sse.Decoder, data: bytes) -> list[Chunk]:
+    def _decode(self, data: bytes) -> list[Chunk]:
         """The chunks that `data` completes; an empty `data` is the end of the body."""
         batch: list[Chunk] = []
         try:
             with _understood():
-                for event in decoder.feed(data) if data else decoder.close():
+                for event in self._decoder.feed(data) if data else self._decoder.close():
                     if not event.data.isascii():
                         event.data.decode()  # clients fail on bytes that are no UTF-8, wherever they stand
                     chunk = self._read_event(event)
@@ -360,15 +359,11 @@ class _Call(Exchange):
 
     async def _whole(self) -> Chunk:
         """The answer that is not a stream, as its one chunk."""
-        body = bytearray()
-        while data := await self._bytes():
-            body += data
-            if len(body) > MAX_BODY:
-                raise UpstreamError(ErrorKind.BAD_RESPONSE, f"the answer is larger than {MAX_BODY} bytes")
+        body = await _read_all(self._bytes, MAX_BODY)
         with _understood():
             if not body.isascii():
                 body.decode()
-            chunk = self._upstream.provider.parse_response(bytes(body), self._request)
+            chunk = self._upstream.provider.parse_response(body, self._request)
         self._note(chunk)
         self._ended = True
         return chunk
@@ -394,10 +389,10 @@ def _check_type(http: HttpRequest, response: Response) -> None:
         raise UpstreamError(ErrorKind.BAD_RESPONSE, "answered with a stream that was not asked for")
 
 
-async def _read_all(response: Response, limit: int, *, cut: bool = False) -> bytes:
-    """The body, at most `limit` bytes: what is more is cut off, or raises `UpstreamError`."""
+async def _read_all(read: Callable[[], Awaitable[bytes]], limit: int, *, cut: bool = False) -> bytes:
+    """All that `read` gives, at most `limit` bytes: what is more is cut off, or raises `UpstreamError`."""
     body = bytearray()
-    while data := await response.read():
+    while data := await read():
         body += data
         if len(body) > limit:
             if cut:

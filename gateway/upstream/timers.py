@@ -27,6 +27,14 @@ class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
     total: float = 600
 
 
+_REASONS = {
+    "first_byte": "sent no byte within",
+    "idle": "sent no byte for",
+    "content_idle": "sent no content for",
+    "total": "the answer took longer than",
+}
+
+
 class Watchdog:
     """Ends a wait for the provider that takes too long: `with watchdog: await …`.
 
@@ -85,15 +93,13 @@ class Watchdog:
             self._timer = None
 
     def _deadline(self) -> tuple[float, str]:
-        """When the first limit is passed, on the loop's clock, and how to say it."""
+        """When the first limit is passed, on the loop's clock, and which one it is."""
         limits = self._timeouts
-        total = (self._start + limits.total, f"the answer took longer than {limits.total:g} s")
+        total = (self._start + limits.total, "total")
         if not self._has_bytes:
-            first = (self._start + limits.first_byte, f"sent no byte within {limits.first_byte:g} s")
-            return min(first, total)
-        idle = (self._since + limits.idle, f"sent no byte for {limits.idle:g} s")
-        left = limits.content_idle - self._waited
-        content = (self._since + left, f"sent no content for {limits.content_idle:g} s")
+            return min((self._start + limits.first_byte, "first_byte"), total)
+        idle = (self._since + limits.idle, "idle")
+        content = (self._since + limits.content_idle - self._waited, "content_idle")
         return min(idle, content, total)
 
     def _set(self) -> None:
@@ -108,10 +114,10 @@ class Watchdog:
         self._timer = None
         if not self._waiting or self._expired is not None:
             return  # the next wait sets it again
-        when, reason = self._deadline()
+        when, limit = self._deadline()
         if self._loop.time() < when:
             self._timer = self._loop.call_at(when, self._fire)
             return
-        self._expired = reason
+        self._expired = f"{_REASONS[limit]} {getattr(self._timeouts, limit):g} s"
         assert self._task is not None
         self._task.cancel()
