@@ -18,15 +18,18 @@ from starlette.types import ASGIApp
 
 from .catalog import Catalog, Source
 from .errors import ErrorKind, GatewayError
-from .exchange import Target
+from .exchange import Look, Open, Target
 from .ingress.access import AccessGuard
-from .ingress.openai import ChatCompletions, Limits, Models
+from .ingress.embeddings import EmbeddingsService
+from .ingress.openai import ChatCompletions, Models
 from .ingress.operations import Health, Index
+from .ingress.service import Limits
 from .router import AUTO, Member, Router
 from .settings import ProviderPlan, Settings, canonical, gateway_key, plan_providers
 from .upstream import Upstream, transport_for
+from .vault import Remembering, Vault
 
-PATHS = ("/v1/chat/completions", "/v1/models", "/health", "/health/ready")
+PATHS = ("/v1/chat/completions", "/v1/embeddings", "/v1/models", "/health", "/health/ready")
 
 
 class Gateway(Struct):
@@ -40,13 +43,23 @@ class Gateway(Struct):
     health: Health
 
 
-def build(settings: Settings, environ: Mapping[str, str]) -> Gateway:
-    """The gateway of these settings. Raises `SettingsError`."""
-    key = gateway_key(settings, environ)
+class Core(Struct, frozen=True):
+    """The providers of some settings, ready to be called: a gateway without its door."""
+
+    plans: list[ProviderPlan]
+    upstreams: dict[str, Upstream]
+    router: Router
+    vault: Vault | None
+
+
+def connect(settings: Settings, environ: Mapping[str, str]) -> Core:
+    """Everything between a request and the providers. Nobody is called, and no connection is open yet."""
     plans = plan_providers(settings, environ)
     upstreams = {plan.name: _upstream(plan) for plan in plans}
+    kept = settings.vault
+    vault = Vault(kept.max_bytes, kept.max_age) if kept.enabled else None
     router = Router(
-        [_member(plan, upstreams[plan.name]) for plan in plans],
+        [_member(plan, upstreams[plan.name], vault) for plan in plans],
         routes={name: _targets(route.targets) for name, route in settings.routes.items()},
         failover={
             str(target): _targets(model.failover)
@@ -54,10 +67,19 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Gateway:
             for target in _targets([name])
         },
     )
+    return Core(plans, upstreams, router, vault)
+
+
+def build(settings: Settings, environ: Mapping[str, str]) -> Gateway:
+    """The gateway of these settings. Raises `SettingsError`."""
+    key = gateway_key(settings, environ)
+    core = connect(settings, environ)
+    plans, upstreams, router = core.plans, core.upstreams, core.router
     sources = [_source(plan, upstreams[plan.name]) for plan in plans if plan.off is None]
     catalog = Catalog(sources, _names(router))
     chat = ChatCompletions(router, _limits(settings))
-    health = Health(router, upstreams, lambda: chat.in_flight)
+    embeddings = EmbeddingsService(router, _limits(settings))
+    health = Health(router, upstreams, lambda: chat.in_flight + embeddings.in_flight, vault=core.vault)
     models = Models(catalog, router)
 
     @asynccontextmanager
@@ -71,6 +93,7 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Gateway:
     for prefix in ("/v1", ""):
         routes += [
             Route(f"{prefix}/chat/completions", chat, methods=["POST"]),
+            Route(f"{prefix}/embeddings", embeddings, methods=["POST"]),
             Route(f"{prefix}/models", models.list),
             Route(f"{prefix}/models/{{model_id:path}}", models.get),
         ]
@@ -100,14 +123,23 @@ def _upstream(plan: ProviderPlan) -> Upstream:
     )
 
 
-def _member(plan: ProviderPlan, upstream: Upstream) -> Member:
+def _member(plan: ProviderPlan, upstream: Upstream, vault: Vault | None) -> Member:
     """The provider as the router calls it: the policies of one target go around `upstream.open` here."""
+    opening: Open = upstream.open
+    look: Look = upstream.preview
+    if vault is not None and plan.provider.carries:
+        # Outside of everything that repeats a call: what is put back is the same for each attempt.
+        layer = Remembering(opening, vault, plan.name, plan.provider.carries, plan.provider.binds)
+        opening, look = layer, lambda request: upstream.preview(layer.restored(request))
     return Member(
         name=plan.name,
         provider=plan.provider,
-        open=upstream.open,
+        open=opening,
+        preview=look,
+        capabilities=upstream.capabilities,
+        embed=upstream.embed if plan.provider.embeddings is not None else None,
         off=plan.off,
-        default_model=plan.default_model,
+        default_model=plan.default_model if plan.provider.spontaneous else None,
     )
 
 
@@ -117,6 +149,7 @@ def _source(plan: ProviderPlan, upstream: Upstream) -> Source:
         name=plan.name,
         known=chosen if chosen is not None else plan.provider.models,
         fetch=upstream.models,
+        capabilities=upstream.capabilities,
         fixed=chosen is not None,
     )
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from msgspec import Struct
 
 from .errors import UpstreamError
-from .providers.base import ModelInfo
+from .providers.base import Capabilities, ModelInfo
 
 log = logging.getLogger("gateway.catalog")
 
@@ -27,22 +27,26 @@ PATIENCE = 3.0
 
 
 class Entry(Struct, frozen=True):
-    """A model under the name that clients use."""
+    """A model under the name that clients use. Sizes in tokens, None when they are not known."""
 
     id: str
     owned_by: str
     created: int = 0
+    context_window: int | None = None
+    max_output: int | None = None
 
 
 class Source(Struct, frozen=True, kw_only=True):
     """Where a provider's models come from. `known` stand in for a list that cannot be had.
 
-    `fixed` says that `known` is the whole truth and nobody is asked.
+    `fixed` says that `known` is the whole truth and nobody is asked. `capabilities` gives the sizes that a
+    list does not.
     """
 
     name: str
     known: Sequence[str]
     fetch: Callable[[], Awaitable[list[ModelInfo]]]
+    capabilities: Callable[[str], Capabilities]
     fixed: bool = False
 
 
@@ -75,7 +79,7 @@ class Catalog:
         entries = [Entry(name, "gateway") for name in self._names]
         for source in self._sources:
             listed = self._lists[source.name].models
-            entries += [Entry(f"{source.name}/{m.id}", source.name, m.created) for m in listed]
+            entries += [_entry(source, model) for model in listed]
         return entries
 
     async def _refresh(self, source: Source) -> None:
@@ -92,3 +96,14 @@ class Catalog:
             kept.due = self._clock() + RETRY
         else:
             self._lists[source.name] = _List(models, self._clock() + FRESH)
+
+
+def _entry(source: Source, model: ModelInfo) -> Entry:
+    usual = source.capabilities(model.id)
+    return Entry(
+        f"{source.name}/{model.id}",
+        source.name,
+        model.created,
+        model.context_window or usual.context_window,
+        model.max_output or usual.max_output,
+    )

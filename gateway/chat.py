@@ -13,12 +13,13 @@ Follows the OpenAI API reference for `POST /v1/chat/completions` (November 2026)
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 Json: TypeAlias = dict[str, Any]
+T = TypeVar("T")
 
 
 # ── what a client sends ────────────────────────────────────────────────────────────────────────────────
@@ -127,6 +128,7 @@ class AssistantMessage(
     function_call: FunctionCall | None = None
     reasoning_content: str | None = None
     thinking_blocks: list[Json] | None = None
+    reasoning_details: list[Json] | None = None
     extra_content: Json | None = None
     cache_control: Json | None = None
 
@@ -289,7 +291,7 @@ REQUEST_FIELDS = tuple(f.name for f in msgspec.structs.fields(ChatRequest) if ":
 
 
 class InvalidRequest(Exception):
-    """A body that is not a chat request: `param` is the path of the field, None when it is no JSON."""
+    """A body that is no such request: `param` is the path of the field, None when it is no JSON."""
 
     def __init__(self, message: str, param: str | None, code: str | None = None) -> None:
         super().__init__(message)
@@ -304,17 +306,21 @@ _MISSING = "Object missing required field `"
 
 def decode_request(body: bytes) -> ChatRequest:
     """The chat request in `body`. Raises `InvalidRequest` with the path of the first bad field."""
-    try:
-        request = _request_decoder.decode(body)
-        wire = _wire_decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"the body is not valid JSON: {error}", None) from None
+    request, wire = decode_with_wire(_request_decoder, body)
     for name, value in (("wire", wire), ("strict", False), ("legacy", False)):
         msgspec.structs.force_setattr(request, name, value)
     _check(request)
     return request
+
+
+def decode_with_wire(decoder: msgspec.json.Decoder[T], body: bytes) -> tuple[T, dict[str, Raw]]:
+    """`body` as `decoder` reads it, and its top-level fields as they were sent. Raises `InvalidRequest`."""
+    try:
+        return decoder.decode(body), _wire_decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}", None) from None
 
 
 def _invalid(text: str) -> InvalidRequest:

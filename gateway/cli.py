@@ -5,8 +5,10 @@ A user's mistake is one line on standard error and exit code 2, never a tracebac
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from .simulator import Simulator
 
 _PORT = click.IntRange(0, 65_535)
+_CONFIG = click.option(
+    "--config",
+    metavar="FILE",
+    help="The settings. Without: GATEWAY_CONFIG, ./gateway.toml, gateway/gateway.toml in your config folder.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,11 +34,7 @@ def commands() -> None:
 
 
 @commands.command()
-@click.option(
-    "--config",
-    metavar="FILE",
-    help="The settings. Without: GATEWAY_CONFIG, ./gateway.toml, gateway/gateway.toml in your config folder.",
-)
+@_CONFIG
 @click.option("--host", help="The address to listen on; 127.0.0.1 unless the settings say another.")
 @click.option("--port", type=_PORT, help="The port; 8080 unless the settings say another, 0 is any free one.")
 def serve(config: str | None, host: str | None, port: int | None) -> None:
@@ -59,6 +62,57 @@ def _show(text: str) -> None:
         print(text, flush=True)
     except OSError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for the rest of the process)
+
+
+@commands.command()
+@click.argument("file", metavar="FILE")
+@_CONFIG
+@click.option("--model", help="Ask for this model instead of the one in the file.")
+@click.option(
+    "--strict", is_flag=True, help="Refuse instead of dropping fields, as x-gateway-strict: 1 does."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON, bodies exact.")
+def explain(file: str, config: str | None, model: str | None, strict: bool, as_json: bool) -> None:
+    """Show what a request would become, without calling anyone.
+
+    FILE holds the body of a chat completion; - is standard input. No key is needed. Exit code 1 says that
+    nobody can serve the request, 2 that there is a mistake in it or in the settings.
+    """
+    import msgspec
+
+    from . import explain as explaining
+    from . import intake, settings
+    from .app import connect
+    from .errors import RequestError
+
+    core = connect(settings.load(settings.find(config, os.environ)), os.environ)
+    body = _read(file)
+    try:
+        request = intake.read_request(intake.with_model(body, model) if model else body, strict=strict)
+    except RequestError as error:
+        raise SettingsError(f"{file}: {error.message}") from None
+    try:
+        explanation = explaining.explain(core.router, request)
+    except RequestError as error:
+        print(f"gateway: {file}: {error.message}", file=sys.stderr)
+        sys.exit(1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON is, whatever the terminal
+    if as_json:
+        _show(msgspec.json.format(msgspec.json.encode(explanation)).decode())
+    else:
+        _show(explaining.text(explanation))
+    on = [plan.name for plan in core.plans if plan.settings.enabled]
+    if not explaining.is_servable(explanation, on):
+        sys.exit(1)
+
+
+def _read(file: str) -> bytes:
+    """What the file or standard input holds. Raises `SettingsError`."""
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}") from None
 
 
 @commands.command()

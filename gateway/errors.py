@@ -129,7 +129,7 @@ class GatewayError(Exception):
         param: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__()
         policy = POLICY[kind]
         self.kind = kind
         self.message = message
@@ -139,6 +139,9 @@ class GatewayError(Exception):
         self.code = (policy.keep_code and code) or policy.code
         self.param = param
         self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.message  # as it is now: a key may have been taken out of it since
 
     def body(self) -> dict[str, Any]:
         """The error in OpenAI's shape, with the hop named."""
@@ -214,7 +217,9 @@ SHORTEST_SECRET = 8
 def redact(text: str, secret: str | None = None) -> str:
     """`text` cut to a fair length, without the secret in any of its forms or anything shaped like a key."""
     if secret and len(secret) >= SHORTEST_SECRET:
-        for form in (secret, quote(secret, safe=""), b64encode(secret.encode()).decode().rstrip("=")):
+        raw = secret.encode()
+        fixed = raw[: len(raw) // 3 * 3]  # what stands in base64 whatever follows the secret in there
+        for form in (secret, quote(secret, safe=""), b64encode(fixed).decode()):
             text = text.replace(form, "***")
     text = _KEY_SHAPES.sub(r"\1***", text)
     return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "…"

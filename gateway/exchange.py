@@ -8,13 +8,15 @@ failover wrap the opening; chunks pass outside of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
+import msgspec
 from msgspec import Struct
 
 from .chat import ChatRequest, Chunk, Usage, fold
+from .embeddings import Embeddings, EmbeddingsRequest
 
 
 class Target(Struct, frozen=True):
@@ -69,3 +71,41 @@ class Exchange(ABC):
 
 
 Open: TypeAlias = Callable[[ChatRequest], AbstractAsyncContextManager[Exchange]]
+
+
+class Embedded(Struct, frozen=True, kw_only=True):
+    """An answer to a request for embeddings: whole or not at all.
+
+    `dropped` names the request's fields that the target could not take; the rest is as in `Exchange`.
+    """
+
+    target: Target
+    embeddings: Embeddings
+    dropped: tuple[str, ...] = ()
+    attempts: int = 1
+    timings: Timings = msgspec.field(default_factory=Timings)
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens of the inputs, None when the provider does not say them."""
+        return self.embeddings.usage
+
+
+Embed: TypeAlias = Callable[[EmbeddingsRequest], Awaitable[Embedded]]
+
+
+class Preview(Struct, frozen=True, kw_only=True):
+    """What an `Open` would send first, to be looked at: secrets are `***`.
+
+    `dropped` names the request's fields that it does not carry.
+    """
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes = b""
+    dropped: tuple[str, ...] = ()
+
+
+Look: TypeAlias = Callable[[ChatRequest], Preview]
+"""Beside each `Open`: what it would send, without sending it. Raises the `UpstreamError` that it would."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 from msgspec import Struct
 
 from .chat import ChatRequest
+from .embeddings import EmbeddingsRequest
 from .errors import ErrorKind, RequestError, UpstreamError
-from .exchange import Exchange, Open, Target
-from .providers.base import Feature, Provider, needs
+from .exchange import Embed, Embedded, Exchange, Look, Open, Target
+from .providers.base import Capabilities, Feature, Provider, needs
 
 log = logging.getLogger("gateway.router")
 
@@ -30,12 +31,15 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
 class Member(Struct, frozen=True, kw_only=True):
     """A provider as the router sees it. `off` is why it cannot be called, None when it can.
 
-    `default_model` makes it a target of `auto`.
+    `embed` is None where there are no embeddings. `default_model` makes it a target of `auto`.
     """
 
     name: str
     provider: Provider
     open: Open
+    preview: Look
+    capabilities: Callable[[str], Capabilities]
+    embed: Embed | None = None
     off: str | None = None
     default_model: str | None = None
 
@@ -65,14 +69,47 @@ class Router:
         async with AsyncExitStack() as stack:
             yield await self._first(stack, plan, request)
 
-    def plan(self, name: str) -> list[Target]:
-        """The targets that `name` stands for, in order. Raises `RequestError` when there are none."""
+    async def embed(self, request: EmbeddingsRequest) -> Embedded:
+        """Vectors from the one target that embeds for this name. Raises `RequestError` and `UpstreamError`.
+
+        Nothing fails over: vectors of another model cannot be compared with those that a client has.
+        """
+        target = self._embedding_target(request.model)
+        member = self.members[target.provider]
+        if member.embed is None:
+            raise RequestError(ErrorKind.UNSUPPORTED, f"{member.name} has no embeddings", param="model")
+        if member.off is not None:
+            raise _no_model(f"{target} cannot be called: {member.off}")
+        try:
+            return await member.embed(msgspec.structs.replace(request, model=target.model))
+        except UpstreamError as error:
+            raise last_word([(target, error)]) from error.__cause__
+
+    def _embedding_target(self, name: str) -> Target:
+        """The target of `name`; of a route, the first that has embeddings. Raises `RequestError`."""
+        if name == AUTO and name not in self.routes:
+            message = "'auto' has no embeddings, since vectors of several models do not mix: name one model"
+            raise RequestError(ErrorKind.UNSUPPORTED, message, param="model")
+        plan = self.plan(name)
+        if name not in self.routes:
+            return plan[0]
+        for target in plan:
+            if self.members[target.provider].embed is not None:
+                return target
+        message = f"no target of '{name}' has embeddings"
+        raise RequestError(ErrorKind.UNSUPPORTED, message, param="model")
+
+    def plan(self, name: str, *, with_off: bool = False) -> list[Target]:
+        """The targets that `name` stands for, in order. Raises `RequestError` when there are none.
+
+        `auto` stands for those that are on; `with_off` adds the others, for people to see.
+        """
         if MODEL_NAME.fullmatch(name) is None:
             raise _no_model(f"{name[:80]!r} cannot be the name of a model")
         if name in self.routes:
             return list(self.routes[name])
         if name == AUTO:
-            return self._auto()
+            return self._auto(with_off=with_off)
         target = self.target(name)
         return [target, *self._failover.get(str(target), ())]
 
@@ -92,7 +129,7 @@ class Router:
         required = needs(request)
         targets, refusals = [], []
         for target in plan:
-            refusal = self._refusal(target, required)
+            refusal = self.refusal(target, required)
             if refusal is None:
                 targets.append(target)
             else:
@@ -101,27 +138,36 @@ class Router:
             raise _nobody(refusals, is_route=len(plan) > 1 or request.model in self.routes)
         return targets
 
-    def _auto(self) -> list[Target]:
+    def _auto(self, *, with_off: bool) -> list[Target]:
         targets = [
             Target(m.name, m.default_model)
             for m in self.members.values()
-            if m.default_model is not None and m.off is None
+            if m.default_model is not None and (with_off or m.off is None)
         ]
         if targets:
             return targets
-        keys = [" or ".join(m.provider.key_names) for m in self.members.values() if m.provider.key_names]
+        keys = [
+            " or ".join(m.provider.key_names)
+            for m in self.members.values()
+            if m.provider.key_names and m.provider.spontaneous
+        ]
         raise RequestError(
             ErrorKind.UNAVAILABLE,
             f"'auto' has no provider with a key: set {', '.join(keys)}, or ask for demo models by name",
             param="model",
         )
 
-    def _refusal(self, target: Target, required: Mapping[Feature, str]) -> RequestError | None:
-        """Why `target` cannot be asked for this, None when it can."""
+    def refusal(self, target: Target, required: Mapping[Feature, str]) -> RequestError | None:
+        """Why `target` would be passed over for a request with these needs, None when it would be asked."""
+        off = self.members[target.provider].off
+        if off is not None:
+            return _no_model(f"{target} cannot be called: {off}")
+        return self.lack(target, required)
+
+    def lack(self, target: Target, required: Mapping[Feature, str]) -> RequestError | None:
+        """What `target` cannot do of `required`, None when it can do everything."""
         member = self.members[target.provider]
-        if member.off is not None:
-            return _no_model(f"{target} cannot be called: {member.off}")
-        able = member.provider.capabilities(target.model).features
+        able = member.capabilities(target.model).features
         for feature, param in required.items():
             if feature not in able:
                 words = _FEATURE_WORDS[feature]
@@ -151,7 +197,7 @@ class Router:
             else:
                 exchange.attempts = len(failures) + 1
                 return exchange
-        raise _last_word(failures)
+        raise last_word(failures)
 
     def _on(self) -> str:
         return ", ".join(name for name, member in self.members.items() if member.off is None)
@@ -188,7 +234,7 @@ def _nobody(refusals: list[RequestError], *, is_route: bool) -> RequestError:
     return RequestError(kind, f"no target can serve this: {reasons}", param=param)
 
 
-def _last_word(failures: list[tuple[Target, UpstreamError]]) -> UpstreamError:
+def last_word(failures: list[tuple[Target, UpstreamError]]) -> UpstreamError:
     """The last failure, as its provider told it, with what was tried before."""
     error = failures[-1][1]
     error.attempts = len(failures)

@@ -144,12 +144,21 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     level: str = "info"
 
 
+class VaultSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is kept of answers for the next turn: `max_age` in seconds since it was last used."""
+
+    enabled: bool = True
+    max_bytes: Size = Size(64 << 20)
+    max_age: Seconds = 21_600
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that can be set."""
 
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    vault: VaultSettings = VaultSettings()
     providers: dict[str, ProviderSettings] = {}
     models: dict[str, ModelSettings] = {}
     routes: dict[str, RouteSettings] = {}
@@ -409,10 +418,15 @@ def _plan(name: str, entry: ProviderSettings, settings: Settings, environ: Mappi
         name=name,
         provider=provider,
         settings=entry,
-        timeouts=entry.timeouts.over(settings.timeouts.over(Timeouts())),
+        timeouts=entry.timeouts.over(_usual(provider, settings)),
         key=key,
         off="switched off in the settings" if not entry.enabled else off,
     )
+
+
+def _usual(provider: Provider, settings: Settings) -> Timeouts:
+    """The limits of `provider` when its own table says nothing: its API's nature comes before the general."""
+    return msgspec.structs.replace(settings.timeouts.over(Timeouts()), **provider.timeouts)
 
 
 def _provider_key(

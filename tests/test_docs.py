@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 
@@ -64,7 +65,21 @@ def meaning(provider: Provider, option: str) -> str:
     return found[1]
 
 
-TABLES = {"POLICY": policy_table, "FAULTS": faults_table, "OPTIONS": options_table}
+CARRIED = {
+    "thinking_blocks": "thinking blocks, signed and redacted",
+    "signatures": "thought signatures of calls and texts",
+    "reasoning_content": "the text of its reasoning",
+    "reasoning_details": "encrypted reasoning items, with Responses",
+}
+
+
+def carries_table() -> str:
+    kept = {name: sorted(provider.carries) for name, provider in PROVIDERS.items() if provider.carries}
+    rows = ((name, ", ".join(CARRIED[kind] for kind in kinds)) for name, kinds in kept.items())
+    return table(("provider", "what is kept"), *rows)
+
+
+TABLES = {"CARRIES": carries_table, "POLICY": policy_table, "FAULTS": faults_table, "OPTIONS": options_table}
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 
 
@@ -90,10 +105,11 @@ def test_readme_names_every_command_option_path_and_header():
     for name, command in cli.commands.commands.items():
         assert f"`gateway {name}`" in README
         for parameter in command.params:
-            assert f"`{parameter.opts[-1]}`" in README
+            if isinstance(parameter, click.Option):
+                assert f"`{parameter.opts[-1]}`" in README
     for path in PATHS:
         assert path in README or path.replace("/ready", "") in README
-    source = (ROOT / "gateway" / "ingress" / "openai.py").read_text()
+    source = "".join(path.read_text() for path in (ROOT / "gateway" / "ingress").glob("*.py"))
     for header in set(re.findall(r'"(x-gateway-[a-z-]+)"', source)):
         assert header in README
 

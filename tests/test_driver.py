@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,8 +11,9 @@ import pytest
 
 from gateway.chat import ChatRequest, Chunk, fold
 from gateway.errors import ErrorKind, UpstreamError
+from gateway.providers.base import Capabilities, HttpRequest
 from gateway.upstream import Timeouts, Upstream
-from gateway.upstream import driver as module
+from gateway.upstream import call as module
 
 from .fakes import DONE, OPENAI, ROLE, Reply, ScriptedTransport, chat, delta, sse
 
@@ -309,3 +311,38 @@ async def test_models_are_listed_and_failures_named():
         with pytest.raises(UpstreamError) as caught:
             await up.models()
         assert caught.value.kind is kind
+
+
+async def test_sizes_come_from_the_providers_list_where_it_tells_them():
+    page = b'{"data":[{"id":"a","context_length":4096},{"id":"b"}]}'
+    up, _ = upstream(Reply([page], headers=JSON))
+    table = Capabilities(frozenset(("tools",)), context_window=100, max_output=50)
+    up.provider = replace(up.provider, capabilities=lambda _model: table)
+    assert up.capabilities("a") == table
+    await up.models()
+    assert up.capabilities("a") == Capabilities(frozenset(("tools",)), context_window=4096, max_output=50)
+    assert up.capabilities("b") == table
+    assert up.capabilities("elsewhere") == table
+
+
+async def test_the_cheapest_call_tells_how_a_provider_is():
+    up, transport = upstream(Reply([b"{}"], headers=JSON), Reply([b"no"], 401, JSON))
+    assert await up.ping() >= 0
+    assert transport.sent[0][0] == OPENAI.models_request
+    with pytest.raises(UpstreamError) as caught:
+        await up.ping()
+    assert caught.value.kind is ErrorKind.AUTH
+    cheaper = HttpRequest(method="GET", path="/me")
+    transport = ScriptedTransport(Reply([b"{}"], headers=JSON))
+    await Upstream("up", replace(OPENAI, health_request=cheaper), transport).ping()
+    assert transport.sent[0][0] == cheaper
+
+
+def test_a_preview_is_what_would_be_sent_without_the_key():
+    """Nothing is scripted: a call would fail."""
+    up, _ = upstream()
+    seen, built = up.preview(STREAM), OPENAI.build_request(STREAM)
+    assert (seen.method, seen.body, seen.dropped) == (built.method, built.body, built.dropped)
+    assert seen.url == "https://api.openai.com/v1/chat/completions"
+    assert seen.headers["authorization"] == "Bearer ***"
+    assert "sim-driver-key" not in repr(seen)

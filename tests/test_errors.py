@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import msgspec
 import pytest
 
@@ -111,3 +113,20 @@ def test_a_secret_is_found_in_every_form_and_a_word_is_no_secret():
 def test_plain_words_stay_and_long_texts_are_cut():
     assert redact("the model gpt-6 is overloaded, ask-again") == "the model gpt-6 is overloaded, ask-again"
     assert len(redact("x" * 100_000)) == MAX_MESSAGE + 1
+
+
+def test_an_error_says_what_it_says_now():
+    """Log lines print the exception: what was taken out of its message must not be in them."""
+    error = UpstreamError(ErrorKind.SERVER, "bad key sim-errors-key")
+    error.message = redact(error.message, "sim-errors-key")
+    assert str(error) == "bad key ***"
+    assert "sim-errors-key" not in repr(error)
+
+
+@pytest.mark.parametrize("length", [9, 10, 11, 12])
+def test_a_key_inside_a_basic_header_is_taken_out(length: int):
+    """There it is followed by a colon, which changes the last letters of its base64."""
+    secret = "sim-key-0123456789"[:length]
+    said = redact(f"bad: Basic {b64encode(f'{secret}:'.encode()).decode()}", secret)
+    assert b64encode(secret[: length // 3 * 3].encode()).decode() not in said
+    assert "***" in said

@@ -374,6 +374,8 @@ def test_the_first_choice_begins_when_there_are_several():
         for choice in event["choices"]:
             text[choice["index"]] += choice["delta"].get("content", "")
     assert text == {0: "a", 1: "b"}
+    ended = [(c["index"], c["finish_reason"]) for e in got[:-1] for c in e["choices"] if c["finish_reason"]]
+    assert ended == [(0, "stop"), (1, "stop")]
     assert len([c for e in got[:-1] for c in e["choices"] if c["delta"].get("role")]) == 2
 
 
@@ -474,12 +476,22 @@ def test_a_name_that_comes_later_comes_with_the_first_piece():
     assert calls_of(*late) == TWO
 
 
-def test_lists_of_objects_are_numbered():
-    """A second list without numbers makes an accumulator fail."""
-    event = {**delta(), "choices": [{"index": 0, "delta": {"reasoning_details": [{"t": 1}, {"t": 2}]}}]}
+@pytest.mark.parametrize("field", ["reasoning_details", "annotations", "nobody_knows_it_yet"])
+def test_lists_of_objects_are_numbered(field: str):
+    """A second list without numbers makes an accumulator fail, whatever its name."""
+    event = {**delta(), "choices": [{"index": 0, "delta": {field: [{"t": 1}, {"t": 2}]}}]}
     got = relayed(PLAIN, ROLE, event, event, delta(content="x"), delta("stop"), DONE)
-    found = [d["reasoning_details"] for d in deltas(got) if "reasoning_details" in d]
+    found = [d[field] for d in deltas(got) if field in d]
     assert [[item["index"] for item in items] for items in found] == [[0, 1], [2, 3]]
+
+
+def test_lists_that_are_numbered_or_of_no_objects_pass_as_they_are():
+    """So do those outside of a delta, which nobody puts together."""
+    lists: dict[str, Any] = {"own": [{"index": 7, "t": 1}], "words": ["a"], "none": [], "text": '[{"x":1}]'}
+    logprobs = {"content": [{"token": "a", "top_logprobs": [{"token": "b"}]}]}
+    choice = {"index": 0, "delta": lists, "logprobs": logprobs, "finish_reason": None}
+    event = {**delta(), "choices": [choice], "sources": [{"u": 1}]}
+    assert relay(PLAIN, ROLE, event, delta("stop"), DONE) == b"".join(sse(ROLE, event, delta("stop"), DONE))
 
 
 def test_id_model_and_time_are_those_of_the_first_chunk():

@@ -8,17 +8,27 @@ import pytest
 
 from gateway.chat import ChatRequest
 from gateway.errors import POLICY, ErrorKind, GatewayError, RequestError, UpstreamError
-from gateway.exchange import Target
+from gateway.exchange import Preview, Target
 from gateway.providers import PROVIDERS
 from gateway.router import Member, Router
 
 from .fakes import FakeOpen, chat
 
 
+def unseen(_request: ChatRequest) -> Preview:
+    raise AssertionError("opening looks at nothing")
+
+
 def member(name: str, *failures: ErrorKind, off: str | None = None, default: str | None = None) -> Member:
     provider = PROVIDERS.get(name, PROVIDERS["openai"].compatible or PROVIDERS["openai"])
     return Member(
-        name=name, provider=provider, open=FakeOpen(name, *failures), off=off, default_model=default
+        name=name,
+        provider=provider,
+        open=FakeOpen(name, *failures),
+        preview=unseen,
+        capabilities=provider.capabilities,
+        off=off,
+        default_model=default,
     )
 
 

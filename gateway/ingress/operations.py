@@ -13,13 +13,15 @@ from starlette.responses import Response
 from .. import __version__
 from ..router import Router
 from ..upstream import Upstream
+from ..vault import Vault
 
 
 class Health:
     """`GET /health` and `GET /health/ready`.
 
     `upstreams` are the calls' own counters by provider; `draining` tells whether the gateway is on its
-    way down. Details are shown to those who may use the gateway (`scope["gateway.authorized"]`).
+    way down; `vault` is None where it is switched off. Details are shown to those who may use the gateway
+    (`scope["gateway.authorized"]`).
     """
 
     def __init__(
@@ -28,11 +30,14 @@ class Health:
         upstreams: dict[str, Upstream],
         in_flight: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        vault: Vault | None = None,
     ) -> None:
         self.draining = False
         self._router = router
         self._upstreams = upstreams
         self._in_flight = in_flight
+        self._vault = vault
         self._clock = clock
         self._started = clock()
 
@@ -45,6 +50,7 @@ class Health:
                 "uptime_seconds": round(self._clock() - self._started, 3),
                 "in_flight": self._in_flight(),
                 "providers": {name: self._provider(name) for name in self._router.members},
+                "vault": self._vault and {"entries": self._vault.entries, "bytes": self._vault.bytes},
                 "routes": {name: [str(t) for t in targets] for name, targets in self._router.routes.items()},
             }
         return json_response(body)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote
@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from ..chat import REQUEST_FIELDS, ChatRequest, Chunk, Json
+from ..embeddings import Embeddings, EmbeddingsRequest
 from ..errors import ErrorKind, UpstreamError, kind_of_status
 from ..sse import Event
 
@@ -82,12 +83,90 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 EventDecoder: TypeAlias = Callable[[Event], Chunk | None]
-Conversation: TypeAlias = Generator[HttpRequest, None, None]
 LocalAnswer: TypeAlias = Iterable[tuple[float, bytes]]
 
 
-def _one_call(provider: Provider, request: ChatRequest) -> Conversation:
+# ── conversations ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Context(Struct, frozen=True):
+    """What a conversation is given beside the request, since it may not look for it itself.
+
+    `nonce` is a new random UUID for each conversation. `learned` belongs to the provider's upstream and
+    lives as long as it: what one conversation finds out about the API, the next one need not.
+    """
+
+    nonce: str
+    learned: dict[str, Any] = {}
+
+
+class Reply(Struct, frozen=True):
+    """What a `Fetch` was answered with, read to its end. Header names are in lower case."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Fetch(Struct, frozen=True):
+    """A call beside the answer: the conversation is sent its `Reply`, or the `UpstreamError`.
+
+    It is not broken off when the client leaves: what it made at the provider has to be cleared away.
+    `within` is for one that is not worth a longer wait than these seconds, its turn included.
+    """
+
+    http: HttpRequest
+    within: float | None = None
+
+
+class Follow(Struct, frozen=True):
+    """A stream that is a piece of the answer: what `read` makes of its events is delivered at once.
+
+    At its end, which is also a chunk with `last`, the conversation is sent None; however it fails, and
+    however much was delivered, the `UpstreamError`.
+    """
+
+    http: HttpRequest
+    read: EventDecoder
+
+
+class Wait(Struct, frozen=True):
+    """A pause in seconds."""
+
+    seconds: float
+
+
+class Left(Exception):
+    """Thrown into a conversation when nobody waits for its answer any more: what is left is to clean up."""
+
+
+Step: TypeAlias = HttpRequest | Fetch | Follow | Wait | Chunk | UpstreamError
+"""What a conversation may say. The common one is an `HttpRequest`: the call that brings the answer. When it
+fails before any content came, the `UpstreamError` is thrown in, and the conversation may say another step or
+let the error pass; once it answers, the conversation is resumed and has to end.
+
+With the other steps it makes the answer itself: a `Chunk` is a piece of it, the last one has `last`; an
+`UpstreamError` is its failure. What it says after either is cleaning up, and runs behind the client's back.
+"""
+Conversation: TypeAlias = Generator[Step, Any, None]
+
+
+def _one_call(provider: Provider, request: ChatRequest, _context: Context) -> Conversation:
     yield provider.build_request(request)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedder:
+    """How an API is asked for embeddings. `most` is how many inputs one call takes, None for any number.
+
+    `build_request` is given no more than that, and raises `UpstreamError` as the one for chat does. `parse`
+    gives one vector for each input of the request, see `embeddings.vectors_for`; it may raise msgspec's
+    errors, and `UpstreamError` for an error inside a good answer.
+    """
+
+    build_request: Callable[[EmbeddingsRequest], HttpRequest]
+    parse: Callable[[bytes, EmbeddingsRequest], Embeddings]
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +178,7 @@ class Provider:
     `parse_models` and decoders may raise msgspec's errors: bytes that are not what the API promises.
     Decoders raise `UpstreamError` for an error event.
 
-    `conversation` is for what needs more than one call: it yields requests; when one fails before any
-    content came, the `UpstreamError` is thrown in, and it may yield another or let the error pass.
+    `conversation` is for what needs more than one call: a generator of steps, see `Step`.
 
     `local` answers in the process instead of over the network: it yields seconds to wait and bytes of
     an event stream. `compatible` is the variant for foreign servers that speak the same dialect.
@@ -116,7 +194,8 @@ class Provider:
     models_request: HttpRequest
     parse_models: Callable[[bytes], ModelPage]
     capabilities: Callable[[str], Capabilities] = lambda _model: Capabilities()
-    conversation: Callable[[Provider, ChatRequest], Conversation] = _one_call
+    embeddings: Embedder | None = None
+    conversation: Callable[[Provider, ChatRequest, Context], Conversation] = _one_call
     key_names: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     owns: re.Pattern[str] | None = None
@@ -124,6 +203,18 @@ class Provider:
     models: tuple[str, ...] = ()
     """Well-known models, for when the provider's own list cannot be had."""
     default_model: str | None = None
+    spontaneous: bool = True
+    """Whether `auto` may choose it; where not, only a route or its own name leads there."""
+    timeouts: Mapping[str, float] = field(default_factory=dict)
+    """Limits in seconds that differ from the gateway's own, by their names in the settings."""
+    pace: int | None = None
+    """Calls a minute that the API takes, where they are so few that calls have to wait for their turn."""
+    health_request: HttpRequest | None = None
+    """The cheapest call that needs the key; the list of models where there is none cheaper."""
+    carries: frozenset[str] = frozenset()
+    """The state of a turn that the API wants back with the next one, in the words of `vault.KINDS`."""
+    binds: Callable[[str], bool] = lambda _model: False
+    """Whether a model's state holds only for exactly the conversation that came before it."""
     options: type[Options] = Options
     configure: Callable[[Any], Provider] | None = None
     local: Callable[[HttpRequest], LocalAnswer] | None = None

@@ -16,6 +16,7 @@ from .schema import instance
 from .script import ToolCall, Turn, Usage
 
 CHARACTERS_A_TOKEN = 4
+THOUGHT = "Let me think about that. The answer is short."
 
 
 class AskedTool(Struct, frozen=True):
@@ -73,7 +74,7 @@ def answer(ask: Ask) -> Turn:
     """The turn that an Ask gets from the brain."""
     turn = _reply(ask)
     if ask.reasoning:
-        turn = replace(turn, reasoning="Let me think about that. The answer is short.")
+        turn = replace(turn, reasoning=THOUGHT)
     return _limited(_stopped(turn, ask.stops), ask.limit)
 
 

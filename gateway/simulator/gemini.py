@@ -1,7 +1,7 @@
 """The Gemini stand-in: generateContent, streamGenerateContent, countTokens, models (providers/gemini.md).
 
 Rule of this file: routing and the native form of an answer. What is refused is in `gemini_rules.py` and
-`gemini_turns.py`.
+`gemini_turns.py`; embeddings are in `gemini_embeddings.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from . import gemini_embeddings
 from .brain import Ask, AskedTool, tokens, usage_of
 from .gemini_models import EMBEDDERS, LATEST, MODELS, Family, find
 from .gemini_rules import CHECKS, STATUS, Situation, authenticate, no_such_model, parsed, refuse
@@ -30,6 +31,8 @@ OPERATIONS = {
     "generateContent": "generate",
     "streamGenerateContent": "generate",
     "countTokens": "count_tokens",
+    "embedContent": "embeddings",
+    "batchEmbedContents": "embeddings",
     None: "models",
 }
 FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP", "content_filter": "SAFETY"}
@@ -101,14 +104,17 @@ class Gemini:
             return self._models(found["version"], found["model"], request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             refuse("Invalid content type: this endpoint only accepts application/json.")
+        if operation == "embeddings":
+            check_quota(key)
+            asked = (found["model"], found["method"], found["version"])
+            return self._json(gemini_embeddings.answer(request.body, *asked))
         family = find(found["model"], found["version"])
         if family is None or found["kind"] != "models":
             no_such_model(found["model"], found["version"])
         here = Situation(found["model"], family)
         if operation == "count_tokens":
             return self._count(request.body, here)
-        if "noquota" in key:
-            refuse(MESSAGES[429], 429, details=quota("PerDay", "86400s"))
+        check_quota(key)
         return self._generation(request, here, found["method"] == "streamGenerateContent")
 
     def _headers(self, content_type: str) -> Headers:
@@ -418,6 +424,11 @@ def thinks(body: Body, family: Family) -> bool:
     if family.thinking == "level" or budget is None:
         return family.default_on or bool(body.thinking().include_thoughts)
     return budget != 0
+
+
+def check_quota(key: str) -> None:
+    if "noquota" in key:
+        refuse(MESSAGES[429], 429, details=quota("PerDay", "86400s"))
 
 
 def quota(period: str, delay: str) -> list[dict[str, Any]]:

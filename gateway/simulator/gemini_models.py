@@ -96,7 +96,19 @@ MODELS: dict[str, Family] = {
 LATEST = {"gemini-flash-latest": "gemini-3.8-flash", "gemini-pro-latest": "gemini-3.1-pro-preview"}
 """Moving aliases, which exist on v1beta only."""
 
-EMBEDDERS = ("gemini-embedding-2", "gemini-embedding-001")
+
+class Embedder(Struct, frozen=True):
+    """A model for embeddings. `counts`: it tells the tokens; `media`: it takes more than text."""
+
+    counts: bool
+    media: bool
+    size: int = 3072
+
+
+EMBEDDERS: dict[str, Embedder] = {
+    "gemini-embedding-2": Embedder(counts=True, media=True),
+    "gemini-embedding-001": Embedder(counts=False, media=False),
+}
 """Listed, but not for generateContent."""
 
 

@@ -79,9 +79,9 @@ def authenticate(request: Request) -> str:
     return key or bearer
 
 
-def no_such_model(model: str, version: str) -> NoReturn:
+def no_such_model(model: str, version: str, method: str = "generateContent") -> NoReturn:
     refuse(
-        f"models/{model} is not found for API version {version}, or is not supported for generateContent. "
+        f"models/{model} is not found for API version {version}, or is not supported for {method}. "
         "Call ListModels to see the list of available models and their supported methods.",
         404,
     )

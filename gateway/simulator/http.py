@@ -369,11 +369,20 @@ def length(size: int) -> tuple[str, str]:
 
 def steps_of(reply: Reply) -> Iterable[Step]:
     """The steps of an answer that nothing goes wrong with."""
+    if reply.live is not None:
+        return _lively(reply, reply.live())
     if reply.frames is None:
         whole = [head(reply, length(len(reply.body))), reply.body]
         return _paced(whole, reply) if reply.first else whole
     frames = [head(reply, CHUNKED), *(chunk(frame.data) for frame in reply.frames), LAST_CHUNK]
     return _paced(frames, reply) if reply.first or reply.between else frames
+
+
+def _lively(reply: Reply, events: Iterable[bytes | float]) -> Iterable[Step]:
+    yield head(reply, CHUNKED)
+    for each in events:
+        yield chunk(each) if isinstance(each, bytes) else each
+    yield LAST_CHUNK
 
 
 def _paced(pieces: list[bytes], reply: Reply) -> Iterable[Step]:

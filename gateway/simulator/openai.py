@@ -1,7 +1,7 @@
-"""The OpenAI stand-in: /v1/chat/completions and /v1/models (providers/openai.md, real-traffic.md).
+"""The OpenAI stand-in: chat/completions, embeddings and models (providers/openai.md, real-traffic.md).
 
 Rule of this file: routing and the native form of an answer. What is refused is in `openai_rules.py`;
-/v1/responses is in `openai_responses.py`.
+/v1/responses is in `openai_responses.py`, /v1/embeddings in `openai_embeddings.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from . import openai_responses
+from . import openai_embeddings, openai_responses
 from .brain import Ask, AskedTool, usage_of
-from .openai_models import CREATED, MODELS, SHUTDOWN, Family, find
+from .openai_models import CREATED, EMBEDDERS, MODELS, SHUTDOWN, Family, find
 from .openai_rules import DATA_URL, checked, no_such_model, refuse, text_of
 from .openai_shapes import (
     AudioPart,
@@ -73,11 +73,13 @@ class OpenAI:
     def operation(self, method: str, path: str) -> str | None:
         if path in ("/v1/chat/completions", openai_responses.PATH):
             return "generate"
+        if path == openai_embeddings.PATH:
+            return "embeddings"
         return "models" if path == "/v1/models" or path.startswith("/v1/models/") else None
 
     def handle(self, request: Request) -> Reply | Generation:
         operation = self.operation(request.method, request.path)
-        if operation is None or request.method != ("POST" if operation == "generate" else "GET"):
+        if operation is None or request.method != ("GET" if operation == "models" else "POST"):
             unknown_path(request)
         key = authenticate(request)
         if operation == "models":
@@ -92,6 +94,8 @@ class OpenAI:
                 code="insufficient_quota",
             )
         content_type(request)
+        if operation == "embeddings":
+            return self._json(openai_embeddings.answer(request.body))
         if request.path == openai_responses.PATH:
             return openai_responses.generation(request.body, self._numbers, self._headers)
         body, family = checked(request.body)
@@ -123,8 +127,10 @@ class OpenAI:
     def _models(self, path: str) -> Reply:
         wanted = path.removeprefix("/v1/models").lstrip("/")
         if not wanted:
-            return self._json({"object": "list", "data": [model_card(model) for model in MODELS]})
-        if find(wanted) is None:
+            return self._json(
+                {"object": "list", "data": [model_card(model) for model in (*MODELS, *EMBEDDERS)]}
+            )
+        if find(wanted) is None and wanted not in EMBEDDERS:
             no_such_model(wanted)
         return self._json(model_card(wanted))
 

@@ -73,6 +73,21 @@ MODELS: dict[str, Family] = {
     "gpt-4o-mini": _4O,
 }
 
+
+class Embedder(Struct, frozen=True):
+    """A model for embeddings: how many numbers a vector has, and whether fewer can be asked for."""
+
+    size: int
+    shortens: bool = True
+
+
+EMBEDDERS: dict[str, Embedder] = {
+    "text-embedding-3-small": Embedder(1536),
+    "text-embedding-3-large": Embedder(3072),
+    "text-embedding-ada-002": Embedder(1536, shortens=False),
+}
+"""Listed, but not for chat."""
+
 SHUTDOWN = {
     **dict.fromkeys(("gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini"), "2027-01-14"),
     **dict.fromkeys(("gpt-5", "gpt-5-mini", "gpt-5-nano", "o3"), "2026-12-11"),

@@ -1,8 +1,9 @@
 """The OpenAI stand-in's /v1/responses (providers/openai.md A11).
 
 Rule of this file: what a call asks, and the native form of an answer; what is refused is in
-`openai_responses_rules.py`. A thought is shown as a summary when the call asks for one. Of a turn,
-`finish_native` "failed" ends the answer in an error, any other word is the reason why it is incomplete.
+`openai_responses_rules.py`. A thought is shown as a summary when the call asks for one, and comes encrypted
+when it asks for that. Of a turn, `finish_native` "failed" ends the answer in an error, any other word is the
+reason why it is incomplete.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from typing import Any
 import msgspec
 
 from .brain import Ask, AskedTool, usage_of
-from .openai_responses_rules import LOGPROBS, all_text, allowed_names, checked, text_of
+from .openai_responses_rules import (
+    ENCRYPTED,
+    LOGPROBS,
+    all_text,
+    allowed_names,
+    checked,
+    encrypted,
+    text_of,
+)
 from .openai_responses_shapes import (
     Call,
     CustomOutput,
@@ -196,7 +205,10 @@ class Answer:
         turn, number = self._turn, self._number
         if turn.reasoning:
             shown = [{"type": "summary_text", "text": turn.reasoning}] if self._summary_wanted() else []
-            yield {"type": "reasoning", "id": f"rs_sim{number:020d}", "summary": shown}
+            item = {"type": "reasoning", "id": f"rs_sim{number:020d}", "summary": shown}
+            if ENCRYPTED in (self._call.body.include or ()):
+                item["encrypted_content"] = encrypted(self._call.body.model, str(item["id"]))
+            yield item
         if turn.said() or turn.refusal or not turn.tool_calls:
             content = [{"type": "refusal", "refusal": turn.refusal}] if turn.refusal else []
             if turn.said() or not turn.refusal:

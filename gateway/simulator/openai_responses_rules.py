@@ -6,6 +6,7 @@ nothing is answered here.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -28,6 +29,7 @@ from .openai_responses_shapes import (
     JsonFormat,
     Message,
     OutputText,
+    Reasoned,
     SchemaFormat,
 )
 from .openai_rules import (
@@ -61,7 +63,7 @@ RANGES: dict[str, tuple[str, float, float]] = {
     "top_p": ("decimal", 0, 1),
 }
 INCLUDES = ("message.output_text.logprobs", "reasoning.encrypted_content")
-LOGPROBS = INCLUDES[0]
+LOGPROBS, ENCRYPTED = INCLUDES
 REQUIRED = ("type", "name", "parameters", "strict")
 """Keys that a function tool has to have, if only as null."""
 
@@ -269,6 +271,38 @@ def order(call: Call) -> None:
         refuse(f"No tool output found for function call {waiting[0]}.", "input")
 
 
+def thoughts(call: Call) -> None:
+    """Reasoning items are ours, of this model, and stand before what they led to. None is stored here."""
+    for item, after in zip(call.items, [*call.items[1:], None], strict=True):
+        if not isinstance(item, Reasoned):
+            continue
+        if item.encrypted_content is None:
+            refuse(
+                f"Item with id '{item.id}' not found. Items are not persisted when `store` is set to false. "
+                "Try again with `store` set to true, or remove this item from your input.",
+                "input",
+                status=404,
+            )
+        if item.encrypted_content != encrypted(call.body.model, item.id):
+            refuse(
+                f"The encrypted content for item {item.id} could not be verified. Reason: Encrypted content "
+                "could not be decrypted or parsed.",
+                None,
+                "invalid_encrypted_content",
+            )
+        is_said = isinstance(after, Message) and after.role == "assistant"
+        if not (is_said or isinstance(after, FunctionCall | CustomCall | Reasoned)):
+            refuse(
+                f"Item '{item.id}' of type 'reasoning' was provided without its required following item.",
+                "input",
+            )
+
+
+def encrypted(model: str, item_id: str) -> str:
+    """The encrypted content of a reasoning item of `model`."""
+    return base64.b64encode(f"sim-openai|{model}|{item_id}".encode()).decode()
+
+
 def parts(call: Call) -> None:
     """The parts of a message fit its role, and what they carry can be read."""
     for at, item in enumerate(call.items):
@@ -322,5 +356,6 @@ CHECKS: tuple[Callable[[Call], None], ...] = (
     functions,
     answer_format,
     order,
+    thoughts,
     parts,
 )

@@ -72,6 +72,8 @@ class Turn(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     signature       Anthropic: replaces the minted signature of the thinking block; Gemini: of the text
     redacted_thinking   Anthropic: the data of a redacted_thinking block, sent after the thinking block
     show_reasoning  OpenAI: send `reasoning` as reasoning_content, as compatible servers do (OpenAI hides it)
+    cumulative      Qwen: every event repeats all that was said and called so far, although increments were
+                    asked for; calls then have no index
     block_reason    Gemini: answer with promptFeedback and no candidate
     extra           native fields merged into the top level of the answer (and of the last stream event)
     raw             verbatim: a native body (JSON value, text or bytes), or for a stream a list of SSE
@@ -96,6 +98,7 @@ class Turn(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     signature: str | None = None
     redacted_thinking: str = ""
     show_reasoning: bool = False
+    cumulative: bool = False
     block_reason: str | None = None
     extra: dict[str, Any] = {}
     raw: Any = None
@@ -121,7 +124,8 @@ class Turn(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
 class Fault(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """Something that goes wrong with one call. `kind` is a name from the table of fault kinds (`FAULTS`).
 
-    turn        the answer that is mangled; the default brain's when absent
+    turn        the answer that is mangled; the default brain's when absent. Cursor: with one, a refused or
+                broken call was carried out all the same
     events      content events that are sent unharmed first; absent: the kind's own default
     preamble    with `events=0`: send what comes before the first content event (role chunk, message_start)
     status      HTTP status of the error, or of the in-stream error event; 503 when absent

@@ -23,8 +23,8 @@ from .faults import Scene, play
 from .http import Call, Connection, steps_of
 from .http import Step as WireStep
 from .script import Fault, Script, Step, Turn
-from .standins import STAND_INS
-from .wire import Generation, Rejected, Reply, Request, StandIn, verbatim
+from .standins import STAND_INS, own
+from .wire import Deed, Generation, Rejected, Reply, Request, StandIn, verbatim
 
 KEEP = 10_000
 
@@ -43,6 +43,7 @@ class Simulator:
         self.port = port
         self._recorded: deque[Call] = deque(maxlen=keep)
         self._scripts: dict[tuple[str, str], Script] = {}
+        self._stand_ins = own()
         self._alive: set[Connection] = set()
         self._numbers = count(1)
         self._watching = False
@@ -94,11 +95,15 @@ class Simulator:
         """What a client of this provider sets as its base URL. Raises KeyError for an unknown provider."""
         return f"http://{self.host}:{self.port}/{provider}{STAND_INS[provider].base}"
 
+    def stand_in(self, provider: str) -> StandIn:
+        """The stand-in itself, to look at the state it keeps. Raises KeyError for an unknown provider."""
+        return self._stand_ins[provider]
+
     def script(self, provider: str, *steps: Step, on: str = "generate") -> None:
         """Queue steps, one a call; when the queue is empty the default brain answers.
 
-        `on` names the operation ("generate", "count_tokens", "models"); for the others only faults make
-        sense. A request that the stand-in refuses takes no step.
+        `on` names the operation ("generate", "count_tokens", "models", or another of a stand-in's calls); for
+        all but "generate" only faults make sense. A request that the stand-in refuses takes no step.
         """
         self._script(provider, on).steps.extend(steps)
         self._watch()
@@ -144,7 +149,10 @@ class Simulator:
         return len(self._alive)
 
     def reset(self) -> None:
-        """Forget scripts, standing steps, refusals and recorded calls; connections stay open."""
+        """Forget scripts, standing steps, refusals, recorded calls and what stand-ins keep; connections stay
+        open.
+        """
+        self._stand_ins = own()
         self._recorded.clear()
         self._scripts.clear()
         self._refusals.clear()
@@ -192,6 +200,8 @@ class Simulator:
             call.rejected = problem.message or str(problem.status)
             return steps_of(stand_in.error(problem))
         step = self._next(stand_in.name, stand_in.operation(request.method, request.path))
+        if isinstance(outcome, Deed):
+            outcome, step = outcome.do(step)
         return _act(stand_in, outcome, step)
 
     # --- inside ---------------------------------------------------------------------------------------------
@@ -205,7 +215,7 @@ class Simulator:
     def _find(self, path: str) -> tuple[StandIn | None, str]:
         """The stand-in that a raw path belongs to, and the rest of the path without its query."""
         prefix, slash, rest = path.partition("?")[0].lstrip("/").partition("/")
-        return STAND_INS.get(prefix), slash + rest
+        return self._stand_ins.get(prefix), slash + rest
 
     def _script(self, provider: str, operation: str) -> Script:
         if provider not in STAND_INS:
@@ -271,7 +281,9 @@ def _renderer(outcome: Reply | Generation, fault: Fault) -> Callable[[bool], Rep
     turn = fault.turn or brain_answer(outcome.ask)
     headers = {**turn.headers, **fault.headers}
     generation = outcome
-    return lambda stream: replace(_with_headers(generation.render(turn, stream), headers), first=0.0)
+    return lambda stream: replace(
+        _with_headers(generation.render(turn, stream), headers), first=0.0, live=None
+    )
 
 
 def _typed(reply: Reply, content_type: str) -> tuple[tuple[str, str], ...]:

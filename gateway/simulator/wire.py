@@ -5,7 +5,7 @@ Rule of this file: values and the contract only; no socket, no provider's name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .brain import Ask
-from .script import Turn
+from .script import Step, Turn
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -44,7 +44,8 @@ class Reply(Struct, frozen=True):
     """An answer before it is framed as HTTP: a body, or the frames of a stream (then `body` is unused).
 
     `first`: seconds before the first byte, or with `head_first` between the head and what follows it;
-    `between`: seconds between two frames.
+    `between`: seconds between two frames. `live()`: a stream that is not known beforehand, event by event,
+    with seconds to wait in between; `frames` are then what a fault mangles.
     """
 
     status: int = 200
@@ -54,6 +55,7 @@ class Reply(Struct, frozen=True):
     first: float = 0.0
     between: float = 0.0
     head_first: bool = False
+    live: Callable[[], Iterator[bytes | float]] | None = None
 
 
 class Generation(Struct, frozen=True):
@@ -66,6 +68,15 @@ class Generation(Struct, frozen=True):
     ask: Ask
     stream: bool
     render: Callable[[Turn, bool], Reply]
+
+
+class Deed(Struct, frozen=True):
+    """A valid call that changes something, which happens only under the step that is scripted for it.
+
+    `do(step)` is called once; it returns the answer and what of the step hits this call.
+    """
+
+    do: Callable[[Step | None], tuple[Reply | Generation, Step | None]]
 
 
 class Rejected(Exception):
@@ -91,7 +102,7 @@ class Rejected(Exception):
         self.param = param
         self.details = details
         self.wrapped = False
-        """Gemini: the error comes as an array with one element."""
+        """Gemini: the error comes as an array with one element; Qwen: as an event, for a stream was asked."""
 
 
 def paced(reply: Reply, turn: Turn) -> Reply:
@@ -109,7 +120,8 @@ def verbatim(body: Any) -> bytes:
 
 
 class StandIn(Protocol):
-    """The contract of a stand-in: pure functions, so one instance serves every connection.
+    """The contract of a stand-in: pure functions, so one instance serves every connection. One that keeps
+    state changes it in a `Deed`, and every simulator has its own.
 
     To add one: a file with a class of this shape, and its name in `standins.py`.
     """
@@ -126,7 +138,7 @@ class StandIn(Protocol):
         path.
         """
 
-    def handle(self, request: Request) -> Reply | Generation:
+    def handle(self, request: Request) -> Reply | Generation | Deed:
         """Answer at once, or describe the generation call. Raises Rejected for what the real API refuses."""
 
     def error(self, problem: Rejected) -> Reply:

@@ -59,6 +59,16 @@ class Watchdog:
         """Seconds since the start."""
         return self._loop.time() - self._start
 
+    @property
+    def left(self) -> float:
+        """Seconds until the whole may take no longer."""
+        return self._start + self._timeouts.total - self._loop.time()
+
+    @property
+    def spent(self) -> bool:
+        """Whether the whole may take no longer."""
+        return self.left <= 0
+
     def bytes_arrived(self) -> None:
         self._has_bytes = True
 
@@ -81,10 +91,15 @@ class Watchdog:
     ) -> None:
         self._waiting = False
         self._waited += self._loop.time() - self._since
-        if self._expired is None or self._task is None:
+        reason, self._expired = self._expired, None
+        if reason is None or self._task is None:
             return
         if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise UpstreamError(ErrorKind.TIMEOUT, self._expired) from None
+            raise UpstreamError(ErrorKind.TIMEOUT, reason) from None
+
+    def out_of_time(self) -> UpstreamError:
+        """The failure to be whole in time, for a wait that this object does not watch."""
+        return UpstreamError(ErrorKind.TIMEOUT, f"{_REASONS['total']} {self._timeouts.total:g} s")
 
     def close(self) -> None:
         """Stops the timer."""

@@ -17,18 +17,23 @@ from gateway import app, server, settings
 from gateway.simulator import Simulator
 
 NATIVE = ("openai", "anthropic", "gemini")
-SIMULATED = (*NATIVE, "deepseek")
+SIMULATED = (*NATIVE, "deepseek", "qwen")
+AGENTS = "cursor"
+"""It answers by agents: no tools, several calls, tests of its own."""
 MODELS = {  # a model of each that takes everything the tests ask for
     "openai": "openai/gpt-5.4",
     "anthropic": "anthropic/claude-sonnet-5",
     "gemini": "gemini/gemini-3.8-flash",
     "deepseek": "deepseek/deepseek-flash",
+    "qwen": "qwen/qwen3.7-plus",
 }
 KEYS = {
     "OPENAI_API_KEY": "sim-key",
     "ANTHROPIC_API_KEY": "sim-key",
     "GEMINI_API_KEY": "sim-key",
     "DEEPSEEK_API_KEY": "sim-key",
+    "DASHSCOPE_API_KEY": "sim-key",
+    "CURSOR_API_KEY": "sim-key",
 }
 
 BASE = """
@@ -54,7 +59,8 @@ def plain_client(url: str, **options: Any) -> httpx2.AsyncClient:
 
 def pointed_at(sim: Simulator, text: str = BASE) -> str:
     """Settings that send every native provider to the simulator."""
-    places = "".join(f'[providers.{name}]\nbase_url = "{sim.url(name)}"\n' for name in SIMULATED)
+    names = (*SIMULATED, AGENTS)
+    places = "".join(f'[providers.{name}]\nbase_url = "{sim.url(name)}"\n' for name in names)
     local = (
         f'[providers.local]\ntype = "openai"\nbase_url = "{sim.url("openai")}"\napi_key = "env:LOCAL_KEY"\n'
     )

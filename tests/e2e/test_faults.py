@@ -135,11 +135,18 @@ def fault(kind: str, stream: bool) -> Fault:
     )
 
 
+ALWAYS_STREAMED = ("qwen",)
+"""Their answers are streams between them and the gateway, whatever the client wants."""
+NO_END_MARK = ("gemini", "qwen")
+"""Their finish reason is their end mark."""
+
+
 def is_harmless(provider: str, kind: str, stream: bool) -> bool:
-    if kind == "length_too_large":
-        return stream  # everything that was needed has come
+    streamed = stream or provider in ALWAYS_STREAMED
+    if kind in ("length_too_large", "sse_on_json"):
+        return streamed  # everything that was needed has come; a stream is what was asked for
     if kind == "no_terminator":
-        return provider != "gemini"  # whose finish reason is its end mark
+        return provider not in NO_END_MARK
     return kind in HARMLESS
 
 

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from gateway.providers import PROVIDERS
 from gateway.simulator import Fault, Simulator, Turn
 
 from .conftest import MODELS, NATIVE, SIMULATED, plain_client, pointed_at, serving
@@ -277,12 +278,14 @@ async def test_a_client_that_waits_less_hears_sooner(http: httpx2.AsyncClient, s
 
 
 @asynccontextmanager
-async def raw_request(url: str, payload: dict[str, Any]) -> AsyncIterator[asyncio.StreamReader]:
+async def raw_request(
+    url: str, payload: dict[str, Any], path: str = CHAT
+) -> AsyncIterator[asyncio.StreamReader]:
     """A client that leaves when the block ends, whatever it has read."""
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     content = json.dumps(payload).encode()
-    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     writer.write(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
     try:
         yield reader
@@ -479,7 +482,7 @@ async def test_models_of_a_provider_that_does_not_answer_are_the_known_ones(sim:
 async def test_health_answers_from_memory(http: httpx2.AsyncClient, sim: Simulator):
     seen = (await http.get("/health")).json()
     assert seen["status"] == "ok"
-    assert set(seen["providers"]) == {"openai", "anthropic", "gemini", "deepseek", "demo", "local"}
+    assert set(seen["providers"]) == {*PROVIDERS, "local"}
     assert seen["routes"]["pair"] == ["openai/gpt-5.4", "anthropic/claude-sonnet-5"]
     assert (await http.get("/health/ready")).status_code == 200
     assert not sim.calls()

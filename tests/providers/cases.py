@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from gateway.chat import REQUEST_FIELDS, ChatRequest, Chunk, decode_request, modern
-from gateway.providers.base import Provider
+from gateway.providers.base import Context, Provider
 from gateway.sse import Decoder
 
 FIXTURES = Path(__file__).parent / "fixtures"
+CONTEXT = Context(nonce="00000000-0000-4000-8000-000000000000")
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PDF = "JVBERi0xLjQKJSVFT0YK"

@@ -9,10 +9,35 @@ import pytest
 
 from gateway.chat import ChatRequest, Chunk, fold
 from gateway.errors import ErrorKind, UpstreamError
+from gateway.ingress import render
 from gateway.providers.anthropic import PROVIDER
-from gateway.sse import Event
+from gateway.sse import Decoder, Event
 
-from .cases import FIXTURES, decode, request, user
+from .cases import CASES, FIXTURES, decode, request, user
+
+GOLDEN = {
+    20: "test_golden_20_everything_at_once",
+    21: "test_golden_21_nothing_said",
+    22: "test_golden_22_stop_reasons",
+    23: (
+        "test_golden_23_the_whole_dance",
+        "test_golden_23_other_servers",
+        "test_golden_23_unknown_things_are_skipped",
+        "test_golden_23_as_a_client_reads_it",
+    ),
+    24: "test_golden_24_server_tools_stay_there",
+    25: ("test_golden_25_line_separators_inside_text", "test_contract.py::test_a_stream_may_be_cut_anywhere"),
+    26: (
+        "test_golden_26_errors_in_a_stream",
+        "test_golden_26_an_end_without_a_reason_is_not_one",
+        "test_golden_26_usage_adds_up",
+        "test_golden_26_nothing_comes_after_the_end",
+        "test_golden_26_a_stop_without_a_reason",
+        "tests/e2e/test_golden_cases.py::test_an_overloaded_first_event_is_503_or_the_next_target",
+        "tests/e2e/test_golden_cases.py::test_a_break_in_mid_stream_has_no_end",
+    ),
+}
+
 
 HI = [user("Hi")]
 NEWEST = "claude-sonnet-5-5"
@@ -142,28 +167,31 @@ def test_an_error_inside_a_good_answer():
 # ── 23 to 26: streams ──────────────────────────────────────────────────────────────────────────────────
 
 
+DANCE = (
+    BEGIN,
+    event("ping"),
+    start(0, "thinking", thinking="", signature=""),
+    delta(0, "thinking_delta", thinking="Check."),
+    delta(0, "signature_delta", signature="SIG"),
+    delta(0, "signature_delta", signature="=="),
+    stop(0),
+    start(1, "text", text="Wel"),
+    delta(1, "text_delta", text="l"),
+    stop(1),
+    start(2, "tool_use", id="a", name="f", input={}),
+    delta(2, "input_json_delta", partial_json=""),
+    delta(2, "input_json_delta", partial_json='{"a"'),
+    delta(2, "input_json_delta", partial_json=": 1}"),
+    stop(2),
+    start(3, "tool_use", id="b", name="f", input={}),
+    stop(3),
+    ending("tool_use", output_tokens=20),
+    STOP,
+)
+
+
 def test_golden_23_the_whole_dance():
-    chunks = read(
-        BEGIN,
-        event("ping"),
-        start(0, "thinking", thinking="", signature=""),
-        delta(0, "thinking_delta", thinking="Check."),
-        delta(0, "signature_delta", signature="SIG"),
-        delta(0, "signature_delta", signature="=="),
-        stop(0),
-        start(1, "text", text="Wel"),
-        delta(1, "text_delta", text="l"),
-        stop(1),
-        start(2, "tool_use", id="a", name="f", input={}),
-        delta(2, "input_json_delta", partial_json=""),
-        delta(2, "input_json_delta", partial_json='{"a"'),
-        delta(2, "input_json_delta", partial_json=": 1}"),
-        stop(2),
-        start(3, "tool_use", id="b", name="f", input={}),
-        stop(3),
-        ending("tool_use", output_tokens=20),
-        STOP,
-    )
+    chunks = read(*DANCE)
     said = [
         (c.text, c.reasoning, [(t.index, t.id, t.name, t.arguments) for t in c.tool_calls], c.finish_reason)
         for c in chunks
@@ -189,6 +217,33 @@ def test_golden_23_the_whole_dance():
     assert chunks[-1].last
     assert not any(c.last for c in chunks[:-1])
     assert [msgspec.json.decode(c.arguments) for c in fold(chunks).tool_calls] == [{"a": 1}, {}]
+
+
+def test_golden_23_as_a_client_reads_it():
+    """Through the ingress: one role, each thing once, the finish alone, usage, the end mark."""
+    chat = request({**CASES["stream"], "messages": HI}, NEWEST)
+    out = render.Stream(chat, id="c", model="m", created=1)
+    data = b"".join(out.render(chunk) for chunk in read(*DANCE, chat=chat)) + out.end()
+    *events, mark = [event.data for event in Decoder().feed(data)]
+    assert mark == b"[DONE]"
+    *said, counted = [msgspec.json.decode(event) for event in events]
+    function = {"type": "function", "function": {"name": "f", "arguments": ""}}
+    thought = {"index": 0, "type": "thinking", "thinking": "Check.", "signature": "SIG=="}
+    assert [event["choices"][0]["delta"] for event in said] == [
+        {"role": "assistant", "content": "", "refusal": None},
+        {"reasoning_content": "Check."},
+        {"thinking_blocks": [thought]},
+        {"content": "Wel"},
+        {"content": "l"},
+        {"tool_calls": [{"index": 0, "id": "a", **function}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"a"'}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]},
+        {"tool_calls": [{"index": 1, "id": "b", **function}]},
+        {"tool_calls": [{"index": 1, "function": {"arguments": "{}"}}]},
+        {},
+    ]
+    assert [event["choices"][0]["finish_reason"] for event in said] == [None] * 10 + ["tool_calls"]
+    assert (counted["choices"], counted["usage"]["total_tokens"]) == ([], 32)
 
 
 def test_golden_23_other_servers():

@@ -10,9 +10,36 @@ import pytest
 from gateway.chat import ChatRequest
 from gateway.errors import ErrorKind, UpstreamError
 from gateway.providers.anthropic import PROVIDER
+from gateway.upstream import Upstream
+from tests.fakes import Reply, ScriptedTransport
 
-from .cases import call, request, user
-from .test_anthropic import HI, NEWEST, OLD, SIGNED, assistant, configured, tool
+from .anthropic_helpers import HI, NEWEST, OLD, SIGNED, assistant, configured, tool
+from .cases import CONTEXT, FIXTURES, call, request, user
+
+GOLDEN = {
+    27: (
+        "test_golden_27_errors",
+        "test_golden_27_a_network_in_between_answers_with_html",
+        "test_golden_27_a_wait_beside_a_good_answer_is_none",
+        "test_contract.py::test_errors_are_recognised",
+    ),
+    28: (
+        "test_golden_28_every_wording",
+        "test_golden_28_one_more_call_without_thoughts",
+        "test_golden_28_thinking_is_given_up_when_its_blocks_are_missing",
+        "test_golden_28_other_refusals_stand",
+        "test_golden_28_a_good_answer_is_the_end",
+        "test_golden_28_with_options",
+        "test_golden_28_the_second_call_is_made",
+    ),
+    30: (
+        "test_golden_30_models",
+        "test_golden_30_an_empty_page_is_the_last",
+        "test_golden_30_a_page_that_does_not_say_where_it_ends",
+        "test_golden_30_pages_are_joined",
+    ),
+}
+
 
 # ── 27 to 30: errors, the second call, models ──────────────────────────────────────────────────────────
 
@@ -51,6 +78,18 @@ def test_golden_27_a_network_in_between_answers_with_html():
     assert (found.kind, found.message) == (ErrorKind.TOO_LARGE, "answered with status 413")
 
 
+JSON = {"content-type": "application/json"}
+ANSWERED = (FIXTURES / "anthropic" / "text.json").read_bytes()
+
+
+async def test_golden_27_a_wait_beside_a_good_answer_is_none():
+    reply = Reply([ANSWERED], headers={**JSON, "retry-after": "7"})
+    up = Upstream("anthropic", PROVIDER, ScriptedTransport(reply), key="sim-key")
+    async with up.open(request({"messages": HI, "max_tokens": 100}, NEWEST)) as exchange:
+        assert (await exchange.collect()).finish_reason == "stop"
+    assert (up.answered, up.failed) == (1, 0)
+
+
 STALE = (
     "messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different"
     " conversation."
@@ -76,14 +115,14 @@ def replay(model: str = NEWEST, **more: Any) -> ChatRequest:
     ],
 )
 def test_golden_28_every_wording(message: str):
-    calls = PROVIDER.conversation(PROVIDER, replay())
+    calls = PROVIDER.conversation(PROVIDER, replay(), CONTEXT)
     next(calls)
     assert b"SIG==" not in calls.throw(refused(message)).body
 
 
 def test_golden_28_one_more_call_without_thoughts():
     chat = replay(reasoning_effort="high")
-    calls = PROVIDER.conversation(PROVIDER, chat)
+    calls = PROVIDER.conversation(PROVIDER, chat, CONTEXT)
     first = next(calls)
     assert b"SIG==" in first.body
     second = calls.throw(refused(STALE))
@@ -102,7 +141,7 @@ def test_golden_28_one_more_call_without_thoughts():
 
 
 def test_golden_28_thinking_is_given_up_when_its_blocks_are_missing():
-    calls = PROVIDER.conversation(PROVIDER, replay(OLD, reasoning_effort="high"))
+    calls = PROVIDER.conversation(PROVIDER, replay(OLD, reasoning_effort="high"), CONTEXT)
     assert b'"budget_tokens"' in next(calls).body
     second = calls.throw(refused(LACKING))
     assert b'"thinking"' not in second.body
@@ -119,7 +158,7 @@ def test_golden_28_thinking_is_given_up_when_its_blocks_are_missing():
     ],
 )
 def test_golden_28_other_refusals_stand(chat: ChatRequest, error: UpstreamError):
-    calls = PROVIDER.conversation(PROVIDER, chat)
+    calls = PROVIDER.conversation(PROVIDER, chat, CONTEXT)
     next(calls)
     with pytest.raises(UpstreamError) as caught:
         calls.throw(error)
@@ -127,7 +166,7 @@ def test_golden_28_other_refusals_stand(chat: ChatRequest, error: UpstreamError)
 
 
 def test_golden_28_a_good_answer_is_the_end():
-    calls = PROVIDER.conversation(PROVIDER, replay())
+    calls = PROVIDER.conversation(PROVIDER, replay(), CONTEXT)
     next(calls)
     with pytest.raises(StopIteration):
         next(calls)
@@ -135,9 +174,21 @@ def test_golden_28_a_good_answer_is_the_end():
 
 def test_golden_28_with_options():
     chosen = configured(beta=["b-1"])
-    calls = chosen.conversation(chosen, replay())
+    calls = chosen.conversation(chosen, replay(), CONTEXT)
     assert next(calls).headers["anthropic-beta"] == "b-1"
     assert calls.throw(refused(STALE)).headers["anthropic-beta"] == "b-1"
+
+
+async def test_golden_28_the_second_call_is_made():
+    """By the driver: one more request, and its answer is the client's."""
+    body = {"type": "error", "error": {"type": "invalid_request_error", "message": STALE}}
+    stale = Reply([msgspec.json.encode(body)], status=400, headers=JSON)
+    transport = ScriptedTransport(stale, Reply([ANSWERED], headers=JSON))
+    up = Upstream("anthropic", PROVIDER, transport, key="sim-key")
+    async with up.open(replay(max_tokens=100)) as exchange:
+        assert (await exchange.collect()).text == "Grüße aus\u2028Köln 🎈!"
+    assert [b"SIG==" in http.body for http, _, _ in transport.sent] == [True, False]
+    assert (up.answered, up.failed) == (1, 0)
 
 
 def test_golden_30_models():
@@ -186,3 +237,14 @@ def test_golden_30_a_page_that_does_not_say_where_it_ends():
     page = PROVIDER.parse_models(b'{"data":[{"id":"a"},{"id":"b"}],"has_more":true}')
     assert page.following is not None
     assert page.following.path == "/v1/models?limit=1000&after_id=b"
+
+
+async def test_golden_30_pages_are_joined():
+    first = b'{"data":[{"id":"a"},{"id":"b"}],"has_more":true,"last_id":"b"}'
+    transport = ScriptedTransport(
+        Reply([first], headers=JSON), Reply([b'{"data":[{"id":"c"}],"has_more":false}'], headers=JSON)
+    )
+    up = Upstream("anthropic", PROVIDER, transport, key="sim-key")
+    assert [model.id for model in await up.models()] == ["a", "b", "c"]
+    asked = [url.removeprefix("https://api.anthropic.com") for _, url, _ in transport.sent]
+    assert asked == ["/v1/models?limit=1000", "/v1/models?limit=1000&after_id=b"]

@@ -22,7 +22,25 @@ from gateway.providers.anthropic.schema import (
     transform,
 )
 
-from .test_anthropic import NEWEST, build, native, refusal, schema_form
+from .anthropic_helpers import NEWEST, build, native, refusal, schema_form
+
+GOLDEN = {
+    12: (
+        "test_golden_12_declarations",
+        "test_golden_12_older_drafts",
+        "test_golden_12_data_in_schemas_stays",
+        "test_golden_12_a_loose_schema_nested_too_deeply_stays",
+        "test_golden_12_strict_tools",
+        "test_golden_12_only_so_many_strict_tools",
+    ),
+    15: (
+        "test_golden_15_schema",
+        "test_golden_15_words_of_the_subset",
+        "test_golden_15_a_schema_that_cannot_be_compiled",
+        "test_golden_15_older_models_and_other_forms",
+    ),
+}
+
 
 # ── 12: tools ──────────────────────────────────────────────────────────────────────────────────────────
 

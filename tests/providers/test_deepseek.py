@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,14 +10,62 @@ import pytest
 
 from gateway.chat import ChatRequest, Chunk, fold
 from gateway.errors import ErrorKind, UpstreamError
+from gateway.ingress import render
 from gateway.providers import PROVIDERS
 from gateway.providers.base import HttpRequest
 from gateway.providers.deepseek import configure
-from gateway.providers.deepseek.requests import BETA_PATH, EFFORTS, IGNORES, PATH, DeepSeekOptions
+from gateway.providers.deepseek.requests import IGNORES, DeepSeekOptions
+from gateway.sse import Decoder
 from gateway.upstream import Upstream
 from tests.fakes import DONE, Reply, ScriptedTransport, delta, sse
 
 from .cases import CASES, CLOCK, PNG, SAMPLES, WEATHER, call, decode, request, user
+
+GOLDEN = {
+    1: "test_golden_01_blank_lines_before_an_answer_are_no_answer",
+    2: "test_golden_02_comments_then_thoughts_then_text",
+    3: (
+        "test_golden_03_usage_on_the_last_chunk_says_what_was_cached",
+        "test_golden_03_a_client_gets_usage_in_an_event_of_its_own",
+    ),
+    4: (
+        "test_golden_04_usage_in_a_chunk_of_its_own_says_the_same",
+        "test_golden_03_a_client_gets_usage_in_an_event_of_its_own",
+    ),
+    5: (
+        "test_golden_05_an_answer_given_up_before_any_content_goes_to_the_next",
+        "tests/test_router.py::test_a_failure_that_another_target_may_cure_fails_over",
+    ),
+    6: (
+        "test_golden_06_an_answer_given_up_after_content_is_an_error_and_no_stop",
+        "tests/e2e/test_golden_cases.py::test_a_break_in_mid_stream_has_no_end",
+    ),
+    7: "test_golden_07_every_turn_of_the_model_gets_a_thought_with_tools",
+    8: "test_golden_08_without_tools_or_thinking_history_stays_as_it_is",
+    9: "test_golden_09_no_effort_is_no_thinking",
+    10: "test_golden_10_efforts",
+    11: "test_golden_11_a_forced_call_ends_thinking",
+    12: "test_golden_12_strict_tools_go_to_beta_when_all_are_strict",
+    13: "test_golden_13_a_schema_is_refused_or_said_in_words",
+    14: "test_golden_14_there_is_one_answer",
+    15: "test_golden_15_a_developer_is_the_system_and_parts_are_one_text",
+    16: (
+        "test_golden_16_an_empty_account_is_a_matter_for_the_next_provider",
+        "tests/test_router.py::test_a_failure_that_another_target_may_cure_fails_over",
+    ),
+    17: "test_golden_17_too_many_at_once_says_no_wait",
+    18: "test_golden_18_pictures_stand_in_messages_of_a_user_to_flash",
+    19: "test_golden_19_further_pieces_of_a_call_have_neither_id_nor_name",
+    20: "test_golden_20_a_close_after_keep_alives_only_is_a_failure",
+    21: "test_golden_21_retired_names_are_an_option",
+    22: "test_golden_22_there_are_sixteen_stop_sequences",
+    23: "test_golden_23_the_current_limit_wins_over_the_old_one",
+    24: (
+        "test_golden_24_an_end_without_its_mark_is_no_end",
+        "tests/e2e/test_golden_cases.py::test_a_break_in_mid_stream_has_no_end",
+    ),
+}
+
 
 DEEPSEEK = PROVIDERS["deepseek"]
 FLASH, PRO = "deepseek-flash", "deepseek-v4-pro"
@@ -33,19 +80,6 @@ USAGE = {
     "prompt_cache_miss_tokens": 10,
 }
 JSON = {"content-type": "application/json"}
-
-DRIVER_CASES = {  # parts of golden cases that no provider can show, and who shows them
-    5: "the next provider of the route: router, here only that the failure comes before any content",
-    16: "long breaker and polling of /user/balance: router, here only that the kind is QUOTA",
-    17: "jittered retry and the concurrency limiter: router, here only that no wait is asked for",
-    20: "a close after keep-alives only: the driver's, as any early end (stream_interrupted, next target)",
-}
-
-
-def test_every_golden_case_is_here_or_said_to_be_elsewhere():
-    here = {int(n) for n in re.findall(r"def test_golden_(\d\d)_", Path(__file__).read_text())}
-    assert here == set(range(1, 25))
-    assert here > set(DRIVER_CASES)
 
 
 def build(model: str = FLASH, options: DeepSeekOptions | None = None, **fields: Any) -> HttpRequest:
@@ -82,8 +116,13 @@ def read(*events: Any) -> list[Chunk]:
 
 
 async def test_golden_01_blank_lines_before_an_answer_are_no_answer():
-    pieces = [b"\n", 0.001, b"\n\n", 0.001, b"\n\n", msgspec.json.encode(whole())]
-    (chunk,) = await answered(Reply(pieces, headers=JSON))
+    pieces = [b"\n", 0.02, b"\n\n", 0.02, b"\n\n", msgspec.json.encode(whole())]
+    up = Upstream("deepseek", DEEPSEEK, ScriptedTransport(Reply(pieces, headers=JSON)), key="sim-key")
+    async with up.open(request({"messages": [user("Hi")]}, FLASH)) as exchange:
+        (chunk,) = [chunk async for chunk in exchange]
+    assert exchange.timings.first_byte is not None
+    assert exchange.timings.first_token is not None
+    assert exchange.timings.first_token >= exchange.timings.first_byte + 0.03  # the wait is counted
     assert (chunk.text, chunk.finish_reason) == ("Hi", "stop")
     assert chunk.wire is not None
     assert chunk.wire.startswith(b'{"id"')
@@ -113,6 +152,26 @@ def test_golden_03_usage_on_the_last_chunk_says_what_was_cached():
         **USAGE,
         "prompt_tokens_details": {"cached_tokens": 20},
     }
+
+
+def rendered(*events: Any) -> list[Any]:
+    """What a client gets that asked for usage."""
+    chat = request(CASES["stream"], FLASH)
+    out = render.Stream(chat, id="c", model="m", created=1)
+    data = b"".join(out.render(chunk) for chunk in decode(DEEPSEEK, chat, sse(*events))) + out.end()
+    return [e.data if e.data == b"[DONE]" else msgspec.json.decode(e.data) for e in Decoder().feed(data)]
+
+
+def test_golden_03_a_client_gets_usage_in_an_event_of_its_own():
+    begin, end = delta(role="assistant", content="Hi"), delta("stop")
+    together = rendered(begin, {**end, "usage": USAGE}, DONE)
+    apart = rendered(begin, end, {**delta(), "choices": [], "usage": USAGE}, DONE)
+    for got in (together, apart):
+        assert [event.get("usage") for event in got[:-2]] == [None, None]
+        assert got[-2]["choices"] == []
+        assert got[-2]["usage"]["prompt_tokens_details"] == {"cached_tokens": 20}
+        assert got[-1] == b"[DONE]"
+    assert together[-2]["usage"] == apart[-2]["usage"]
 
 
 def test_golden_04_usage_in_a_chunk_of_its_own_says_the_same():
@@ -192,7 +251,18 @@ def test_golden_09_no_effort_is_no_thinking():
     assert "reasoning_effort" not in built
 
 
-@pytest.mark.parametrize(("asked", "sent"), [*EFFORTS.items(), ("colossal", "colossal")])
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("minimal", "low"),
+        ("low", "low"),
+        ("medium", "high"),
+        ("high", "high"),
+        ("xhigh", "high"),
+        ("max", "max"),
+        ("colossal", "colossal"),
+    ],
+)
 def test_golden_10_efforts(asked: str, sent: str):
     built = build(reasoning_effort=asked)
     native = msgspec.json.decode(built.body)
@@ -264,10 +334,10 @@ def strict(tool: dict[str, Any], value: bool = True) -> dict[str, Any]:
 
 def test_golden_12_strict_tools_go_to_beta_when_all_are_strict():
     both = build(tools=[strict(CLOCK), strict(WEATHER)])
-    assert both.path == BETA_PATH
+    assert both.path == "/beta/chat/completions"
     assert both.body.count(b'"strict":true') == 2
     one = build(tools=[strict(CLOCK), strict(WEATHER, False)])
-    assert one.path == PATH
+    assert one.path == "/chat/completions"
     assert b'"strict"' not in one.body
     assert one.dropped == ("tools.function.strict",)
 
@@ -297,7 +367,8 @@ def test_golden_13_a_schema_is_refused_or_said_in_words():
 
 
 def test_golden_14_there_is_one_answer():
-    assert refusal(n=2).param == "n"
+    error = refusal(n=2)
+    assert (error.status, error.param) == (400, "n")
     one = build(n=1)
     assert b'"n"' not in one.body
     assert one.dropped == ()
@@ -395,7 +466,8 @@ def test_golden_21_retired_names_are_an_option(retired: str, thinks: Any):
 
 
 def test_golden_22_there_are_sixteen_stop_sequences():
-    assert refusal(stop=["x"] * 17).param == "stop"
+    error = refusal(stop=["x"] * 17)
+    assert (error.status, error.param) == (400, "stop")
     assert body(stop=["x"] * 16)["stop"] == ["x"] * 16
     assert body(stop="x")["stop"] == "x"
     assert "stop" not in body(stop=None)
@@ -440,11 +512,11 @@ def test_what_the_schema_lacks_is_named_and_not_sent(field: str):
 def test_a_prefix_goes_to_beta():
     last = {"role": "assistant", "content": "```python\n", "prefix": True, "reasoning_content": "Hm"}
     built = build(messages=[user("Code"), last], stop=["```"])
-    assert built.path == BETA_PATH
+    assert built.path == "/beta/chat/completions"
     assert msgspec.json.decode(built.body)["messages"][1] == last
     for other in ([{**last, "prefix": "yes"}], [last, user("x")], [{**user("x"), "prefix": True}]):
         plain = build(messages=other)
-        assert plain.path == PATH
+        assert plain.path == "/chat/completions"
         assert b'"prefix"' not in plain.body
 
 

@@ -10,46 +10,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.chat import Chunk, Usage, fold
+from gateway.chat import Usage, fold
 from gateway.errors import ErrorKind, UpstreamError
-from gateway.providers.gemini import PROVIDER, parse_error
+from gateway.ingress import render
+from gateway.providers.gemini import PROVIDER
 from gateway.providers.gemini.parts import function_name
-from gateway.sse import Decoder, Event
+from gateway.sse import Decoder
 
-from .cases import FIXTURES, decode, request, user
+from .cases import CASES, CONTEXT, FIXTURES, decode, request, user
+from .gemini_helpers import CHAT, answer, failure, function, stream, text, whole
 
-CHAT = request({"messages": [user("Hi")]}, "gemini-3.8-flash")
-
-
-def answer(*parts: dict[str, Any], usage: dict[str, Any] | None = None, **candidate: Any) -> dict[str, Any]:
-    """One response of the API. `parts=...` is left to the caller when the content itself is odd."""
-    content = {"content": {"role": "model", "parts": list(parts)}} if parts else {}
-    found: dict[str, Any] = {"candidates": [{**content, "index": 0, **candidate}], "responseId": "r1"}
-    return {**found, "usageMetadata": usage} if usage is not None else found
-
-
-def whole(native: dict[str, Any], chat: Any = CHAT) -> Chunk:
-    return PROVIDER.parse_response(msgspec.json.encode(native), chat)
-
-
-def stream(*events: dict[str, Any]) -> list[Chunk]:
-    read = PROVIDER.event_decoder(CHAT)
-    chunks = [read(Event(msgspec.json.encode(event))) for event in events]
-    return [chunk for chunk in chunks if chunk is not None]
-
-
-def text(value: str, **more: Any) -> dict[str, Any]:
-    return {"text": value, **more}
-
-
-def function(name: str = "f", args: Any = None, call_id: str | None = None, **more: Any) -> dict[str, Any]:
-    return {"functionCall": {"name": name, "args": args, "id": call_id}, **more}
-
-
-def failure(*events: dict[str, Any]) -> UpstreamError:
-    with pytest.raises(UpstreamError) as caught:
-        stream(*events)
-    return caught.value
+GOLDEN = {
+    17: "test_golden_17_text_thoughts_and_usage",
+    18: "test_golden_18_call_ids",
+    19: (
+        "test_golden_19_ends",
+        "test_golden_19_a_blocked_prompt",
+        "tests/e2e/test_golden_cases.py::test_a_blocked_prompt_is_an_answer",
+    ),
+    20: (
+        "test_golden_20_an_end_without_output_is_a_failure",
+        "test_golden_20_a_missing_signature_found_late_is_replaced_too",
+    ),
+    21: "test_golden_21_nothing_at_all_is_a_failure",
+    22: (
+        "test_golden_22_a_stream_as_recorded",
+        "test_golden_22_as_a_client_reads_it",
+    ),
+    23: "test_golden_23_indexes_go_on_across_events",
+    24: "test_golden_24_counts_keep_their_last_value",
+    25: (
+        "test_golden_25_line_ends_and_spaces_do_not_matter",
+        "test_contract.py::test_a_stream_may_be_cut_anywhere",
+    ),
+    27: (
+        "test_golden_27_without_finish_reason_nothing_says_that_it_is_finished",
+        "tests/e2e/test_golden_cases.py::test_a_break_in_mid_stream_has_no_end",
+    ),
+    29: (
+        "test_golden_29_citations_count_characters",
+        "test_golden_29_citations_of_a_stream",
+    ),
+    31: "test_golden_31_a_full_hop_is_a_length",
+}
 
 
 # ── whole answers ──────────────────────────────────────────────────────────────────────────────────────
@@ -127,6 +130,7 @@ def test_arguments_may_be_text_already_or_spread_over_lines():
 )
 def test_golden_19_ends(native: dict[str, Any], reason: str):
     assert whole(native).finish_reason == reason
+    assert whole(native).text == ("x" if b'"text":"x"' in msgspec.json.encode(native) else "")
     if native["candidates"][0]["finishReason"] is not None:
         assert fold(stream(native)).finish_reason == reason
 
@@ -169,7 +173,7 @@ def test_golden_20_a_missing_signature_found_late_is_replaced_too():
     error = failure(answer(finishReason="MISSING_THOUGHT_SIGNATURE"))
     calls = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}]
     history = [user("Go"), {"role": "assistant", "tool_calls": calls}, user("Well?")]
-    talk = PROVIDER.conversation(PROVIDER, request({"messages": history}, "gemini-3.8-flash"))
+    talk = PROVIDER.conversation(PROVIDER, request({"messages": history}, "gemini-3.8-flash"), CONTEXT)
     assert b"thoughtSignature" not in next(talk).body
     assert b"thoughtSignature" in talk.throw(error).body
 
@@ -276,6 +280,35 @@ def test_golden_22_a_stream_as_recorded():
     assert not any(c.last for c in chunks)
 
 
+def test_golden_22_as_a_client_reads_it():
+    """Through the ingress: one role, one head of the call, the finish alone, usage, the end mark."""
+    chat = request(CASES["stream"], "gemini-3.8-flash")
+    out = render.Stream(chat, id="c", model="m", created=1)
+    data = b"".join(out.render(chunk) for chunk in decode(PROVIDER, chat, [RECORDED_SHAPE])) + out.end()
+    *events, mark = [event.data for event in Decoder().feed(data)]
+    assert mark == b"[DONE]"
+    *said, counted = [msgspec.json.decode(event) for event in events]
+    deltas = [event["choices"][0]["delta"] for event in said]
+    (call,) = deltas[2].pop("tool_calls")
+    assert deltas == [
+        {"role": "assistant", "content": "", "refusal": None},
+        {"reasoning_content": "Check."},
+        {},
+        {},
+    ]
+    assert call == {
+        "index": 0,
+        "id": call["id"],
+        "type": "function",
+        "function": {"name": "get_x", "arguments": '{"a":1}'},
+        "extra_content": {"google": {"thought_signature": "U0lH"}},
+    }
+    assert [event["choices"][0]["finish_reason"] for event in said] == [None, None, None, "tool_calls"]
+    usage = counted["usage"]
+    assert counted["choices"] == []
+    assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (57, 12, 69)
+
+
 def test_golden_23_indexes_go_on_across_events():
     chunks = stream(
         answer(function("a"), function("b")),
@@ -368,44 +401,6 @@ def test_golden_25_line_ends_and_spaces_do_not_matter():
         assert decode(PROVIDER, CHAT, [changed]) == expected
 
 
-OVERLOADED = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}
-EXHAUSTED = {"error": {"message": "Slow down.", "status": "RESOURCE_EXHAUSTED"}}
-
-
-@pytest.mark.parametrize("before", [[], [answer(text("Hel"))]], ids=["first", "after text"])
-@pytest.mark.parametrize(
-    ("event", "kind", "status"),
-    [
-        (OVERLOADED, ErrorKind.OVERLOADED, 503),
-        ([OVERLOADED], ErrorKind.OVERLOADED, 503),
-        (EXHAUSTED, ErrorKind.RATE_LIMIT, 429),
-        ({"error": {"message": "?", "code": "odd"}}, ErrorKind.SERVER, 502),
-    ],
-)
-def test_golden_26_errors_inside_a_stream(event: Any, kind: ErrorKind, status: int, before: list[Any]):
-    error = failure(*before, event)
-    assert error.kind is kind
-    assert error.status == status
-    assert error.message
-
-
-@pytest.mark.parametrize("error", [OVERLOADED, [OVERLOADED], [{}, OVERLOADED]])
-def test_golden_26_errors_as_plain_lines_in_a_stream(error: Any):
-    lines = msgspec.json.format(msgspec.json.encode(error), indent=2)
-    decoder = Decoder()
-    assert decoder.feed(lines + b"\r\n") + decoder.close() == []
-    found = parse_error(200, {}, decoder.stray)
-    assert found.kind is ErrorKind.OVERLOADED
-    assert found.upstream_status == 503
-    assert found.message == "The model is overloaded."
-
-
-def test_golden_26_an_error_in_a_whole_answer():
-    with pytest.raises(UpstreamError) as caught:
-        whole(OVERLOADED)
-    assert caught.value.kind is ErrorKind.OVERLOADED
-
-
 def test_golden_27_without_finish_reason_nothing_says_that_it_is_finished():
     unspecified = answer(text("Hm.", thought=True), finishReason="FINISH_REASON_UNSPECIFIED")
     chunks = stream(unspecified, answer(text("Hel")), answer(text("lo")))
@@ -421,60 +416,6 @@ def test_an_unspecified_reason_after_output_is_an_end(reason: Any):
         stream(answer(text("Hel"), finishReason=reason), answer(text("lo"), finishReason="MAX_TOKENS"))
     )
     assert (more.text, more.finish_reason) == ("Hello", "length")
-
-
-@pytest.mark.parametrize(
-    ("delay", "seconds"),
-    [("0.5s", 0.5), ("38.863719904s", 38.863719904), ("7s", 7.0), ("abc", None), ("-1s", None), (7, None)],
-)
-def test_golden_28_how_long_to_wait(delay: Any, seconds: float | None):
-    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
-    body = {"error": {"code": 429, "message": "Slow down.", "details": [None, 3, info]}}
-    error = parse_error(429, {}, msgspec.json.encode(body))
-    assert error.kind is ErrorKind.RATE_LIMIT
-    assert error.retry_after == seconds
-
-
-@pytest.mark.parametrize(
-    ("name", "status"),
-    [
-        ("INVALID_ARGUMENT", 400),
-        ("FAILED_PRECONDITION", 400),
-        ("OUT_OF_RANGE", 400),
-        ("UNAUTHENTICATED", 401),
-        ("PERMISSION_DENIED", 403),
-        ("NOT_FOUND", 404),
-        ("ABORTED", 409),
-        ("ALREADY_EXISTS", 409),
-        ("RESOURCE_EXHAUSTED", 429),
-        ("CANCELLED", 499),
-        ("UNKNOWN", 500),
-        ("INTERNAL", 500),
-        ("DATA_LOSS", 500),
-        ("UNIMPLEMENTED", 501),
-        ("UNAVAILABLE", 503),
-        ("DEADLINE_EXCEEDED", 504),
-        ("INVENTED_IN_2027", 500),
-    ],
-)
-def test_golden_28_a_status_by_name_is_enough(name: str, status: int):
-    """Also without `error` around it, as some answers have it."""
-    for body in ({"error": {"status": name}}, {"status": name, "message": "Oh."}):
-        error = parse_error(200, {}, msgspec.json.encode(body))
-        assert error.upstream_status == status
-        assert error.kind is parse_error(status, {}, msgspec.json.encode(body)).kind
-
-
-@pytest.mark.parametrize("error", [{"message": "Slow down."}, {"message": "Slow down.", "status": "ODD"}])
-def test_golden_28_an_error_at_the_top_level(error: dict[str, Any]):
-    found = parse_error(429, {}, msgspec.json.encode(error))
-    assert (found.kind, found.message) == (ErrorKind.RATE_LIMIT, "Slow down.")
-
-
-@pytest.mark.parametrize("details", [None, 3, "x", [], [[]], [{"violations": 3}], [{"violations": [3, {}]}]])
-def test_golden_28_strange_details_are_no_crash(details: Any):
-    body = {"error": {"code": 429, "message": 3, "status": [], "details": details}}
-    assert parse_error(429, {}, msgspec.json.encode(body)).kind is ErrorKind.RATE_LIMIT
 
 
 def grounded(value: str, *segments: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,92 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.ingress import render
 from gateway.providers import PROVIDERS
 from gateway.providers.openai import family
-from gateway.sse import Event
+from gateway.sse import Decoder, Event
+from tests.fakes import DONE, delta, sse
 
-from .cases import CLOCK, request, user
+from .cases import CLOCK, PNG, decode, request, user
+
+GOLDEN = {
+    1: "tests/e2e/test_golden_cases.py::test_a_stream_through_the_python_sdks_helper",
+    2: (
+        "tests/e2e/test_sdk_node.py::test_a_users_program",
+        "tests/e2e/test_golden_cases.py::test_the_node_sdk_puts_streams_together",
+    ),
+    3: (
+        "test_golden_03_usage_is_asked_for_whether_or_not_the_client_did",
+        "tests/test_render.py::test_usage_comes_once_at_the_end_and_only_when_asked_for",
+        "tests/test_render.py::test_the_same_dialect_passes_byte_for_byte",
+        "tests/test_render.py::test_usage_on_the_finish_chunk_becomes_its_own_event",
+    ),
+    4: (
+        "tests/e2e/test_golden_cases.py::test_the_python_sdk_puts_calls_together",
+        "tests/e2e/test_golden_cases.py::test_the_node_sdk_puts_streams_together",
+    ),
+    5: (
+        "tests/e2e/test_golden_cases.py::test_the_python_sdk_puts_calls_together",
+        "tests/e2e/test_golden_cases.py::test_the_node_sdk_puts_streams_together",
+        "tests/test_render.py::test_tool_calls_come_together_however_they_were_cut",
+    ),
+    6: "test_golden_06_a_call_without_arguments_has_empty_ones",
+    7: (
+        "tests/test_render.py::test_the_first_choice_begins_when_there_are_several",
+        "tests/e2e/test_golden_cases.py::test_two_choices_through_the_python_sdks_helper",
+    ),
+    8: (
+        "tests/e2e/test_sdk_python.py::test_a_stream_that_breaks_raises_in_the_sdk",
+        "tests/e2e/test_sdk_node.py::test_a_stream_that_breaks_throws",
+        "tests/e2e/test_golden_cases.py::test_a_break_in_mid_stream_has_no_end",
+    ),
+    9: (
+        "tests/e2e/test_sdk_python.py::test_a_stream_that_breaks_raises_in_the_sdk",
+        "tests/e2e/test_sdk_node.py::test_a_stream_that_breaks_throws",
+        "tests/e2e/test_golden_cases.py::test_a_break_in_mid_stream_has_no_end",
+    ),
+    10: (
+        "tests/e2e/test_golden_cases.py::test_a_long_wait_is_told",
+        "tests/e2e/test_golden_cases.py::test_a_long_wait_is_not_repeated",
+    ),
+    11: "tests/e2e/test_golden_cases.py::test_billing_fails_over_and_is_never_repeated",
+    12: (
+        "tests/e2e/test_golden_cases.py::test_a_refused_key_is_the_gateways_affair",
+        "tests/e2e/test_adversary.py::test_a_key_is_in_no_field_of_an_error",
+    ),
+    13: "tests/e2e/test_http.py::test_models_are_served_from_what_providers_say",
+    14: (
+        "tests/test_embeddings.py::test_base64_is_little_endian_32_bit_floats",
+        "tests/e2e/test_embeddings.py::test_base64_and_numbers_are_the_same_vectors",
+    ),
+    15: (
+        "test_golden_15_what_others_add_to_messages_is_taken_out",
+        "test_golden_15_openais_own_words_stay_with_openai",
+    ),
+    18: (
+        "test_golden_18_sampling_goes_with_models_that_do_not_reason",
+        "tests/e2e/test_golden_cases.py::test_a_temperature_that_is_dropped_is_named_or_refused",
+    ),
+    19: "test_golden_19_the_limit_has_its_current_name",
+    23: "tests/e2e/test_http.py::test_a_client_that_leaves_cancels_the_call",
+    24: (
+        "tests/e2e/test_golden_cases.py::test_the_sdk_does_not_see_comments",
+        "tests/e2e/test_http.py::test_silence_is_filled_with_comments_and_the_answer_follows",
+    ),
+    25: (
+        "tests/test_chat.py::test_a_bad_body_is_refused_with_the_path_of_the_field",
+        "tests/e2e/test_http.py::test_bad_input_gets_a_clear_answer_and_calls_nobody",
+    ),
+    26: (
+        "tests/e2e/test_sdk_python.py::test_failures_are_the_sdks_own_errors",
+        "tests/e2e/test_faults.py::test_a_stream",
+    ),
+    27: (
+        "tests/test_chat.py::test_legacy_functions_are_said_as_tools",
+        "tests/test_render.py::test_who_asked_with_functions_is_answered_so",
+    ),
+}
+
 
 OPENAI = PROVIDERS["openai"]
 COMPATIBLE = OPENAI.compatible
@@ -25,7 +106,9 @@ def built(model: str, **fields: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 @pytest.mark.parametrize("model", ["gpt-6-luna", "gpt-5.4", "o3", "gpt-4.1", "gpt-9", "ft:gpt-4.1:x"])
 def test_golden_19_the_limit_has_its_current_name(model: str):
-    assert built(model, max_tokens=50)[0]["max_completion_tokens"] == 50
+    alone = built(model, max_tokens=50)[0]
+    assert alone["max_completion_tokens"] == 50
+    assert "max_tokens" not in alone
     both = built(model, max_tokens=50, max_completion_tokens=60)[0]
     assert both["max_completion_tokens"] == 60
     assert "max_tokens" not in both
@@ -149,6 +232,48 @@ def test_golden_15_what_others_add_to_messages_is_taken_out():
     assert body["tools"] == [CLOCK]
 
 
+MARKED = {
+    "type": "image_url",
+    "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "original"},
+    "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"},
+}
+SEEING = [n for n, p in PROVIDERS.items() if "images" in p.capabilities(p.default_model or "").features]
+
+
+@pytest.mark.parametrize("name", SEEING)
+def test_golden_15_openais_own_words_stay_with_openai(name: str):
+    """A client may use them whoever answers; only those hear them who have these words too."""
+    provider = PROVIDERS[name]
+    text = {"type": "text", "text": "What?", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    chat = request({"messages": [user([text, MARKED])]}, provider.default_model or "")
+    said = provider.build_request(chat).body
+    assert (b"prompt_cache_breakpoint" in said) == (name == "openai")
+    assert (b'"original"' in said) == (name in ("openai", "deepseek"))
+    assert PNG.encode() in said
+
+
+CALLED = {"id": "call_1", "type": "function", "function": {"name": "f"}}
+
+
+@pytest.mark.parametrize("arguments", [{}, {"arguments": ""}, {"arguments": None}, {"arguments": {}}])
+def test_golden_06_a_call_without_arguments_has_empty_ones(arguments: dict[str, Any]):
+    """In a stream and whole: a client's `json.loads` must not fail."""
+    call = {**CALLED, "function": {"name": "f", **arguments}}
+    chat = request({"messages": [user("x")], "stream": True}, "gpt-5.4")
+    events = sse(delta(role="assistant", tool_calls=[{"index": 0, **call}]), delta("tool_calls"), DONE)
+    out = render.Stream(chat, id="c", model="m", created=1)
+    data = b"".join(out.render(chunk) for chunk in decode(OPENAI, chat, events)) + out.end()
+    pieces = [msgspec.json.decode(event.data) for event in Decoder().feed(data) if event.data != b"[DONE]"]
+    calls = [c for p in pieces for c in p["choices"][0]["delta"].get("tool_calls", ())]
+    assert "".join(c["function"]["arguments"] for c in calls) == "{}"
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    body = {"id": "c", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    chunk = OPENAI.parse_response(msgspec.json.encode(body), chat)
+    whole = msgspec.json.decode(render.response(chat, chunk, id="c", model="m", created=1))
+    (sent,) = whole["choices"][0]["message"]["tool_calls"]
+    assert sent == {**CALLED, "function": {"name": "f", "arguments": "{}"}}
+
+
 def test_a_compatible_server_gets_everything_as_it_was_sent():
     fields = {"temperature": 0.7, "max_tokens": 5, "stop": "x", "reasoning_effort": "minimal", "top_k": 3}
     said = {"role": "assistant", "content": "x", "reasoning_content": "r"}
@@ -161,7 +286,7 @@ def test_a_compatible_server_gets_everything_as_it_was_sent():
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_golden_3_usage_is_asked_for_whether_or_not_the_client_did(streaming: bool):
+def test_golden_03_usage_is_asked_for_whether_or_not_the_client_did(streaming: bool):
     for options in ({}, {"stream_options": {"include_usage": False, "include_obfuscation": True}}):
         body, _ = built("gpt-4.1", stream=streaming, **options)
         if streaming:

@@ -18,11 +18,13 @@ PATHS = {
         "/gemini/v1beta/models/gemini-3.8-flash:generateContent",
         "/gemini/v1beta/models/gemini-3.8-flash:streamGenerateContent?alt=sse",
     ),
+    "qwen": ("/qwen/api/v1/services/aigc/text-generation/generation",) * 2,
 }
 HEADERS = {
     "openai": {"authorization": "Bearer sim-key"},
     "anthropic": {"x-api-key": "sim-key", "anthropic-version": "2023-06-01"},
     "gemini": {"x-goog-api-key": "sim-key"},
+    "qwen": {"authorization": "Bearer sim-qwen-key"},
 }
 BODIES = {
     "openai": {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "Hello"}]},
@@ -32,6 +34,11 @@ BODIES = {
         "messages": [{"role": "user", "content": "Hello"}],
     },
     "gemini": {"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]},
+    "qwen": {
+        "model": "qwen-plus",
+        "input": {"messages": [{"role": "user", "content": "Hello"}]},
+        "parameters": {"result_format": "message", "incremental_output": True},
+    },
 }
 
 
@@ -41,8 +48,10 @@ def request(
     """A whole HTTP request. `headers` replace the usual ones; a value of None leaves one out."""
     wanted = {"host": "sim", "content-type": "application/json", **HEADERS[provider], **(headers or {})}
     value = BODIES[provider] if body is None else body
-    if stream and provider != "gemini":
+    if stream and provider in ("openai", "anthropic"):
         value = {**value, "stream": True}
+    if stream and provider == "qwen":
+        wanted["x-dashscope-sse"] = "enable"
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     wanted["content-length"] = str(len(data))
     lines = [f"{name}: {text}\r\n" for name, text in wanted.items() if text is not None]

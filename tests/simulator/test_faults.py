@@ -14,9 +14,26 @@ from gateway.simulator.faults import PLAYS
 from .conftest import request
 
 TURN = Turn(text="one two three", pieces=["one ", "two ", "three"])
-PROVIDERS = ("openai", "anthropic", "gemini")
-ENDS = {"openai": b"[DONE]", "anthropic": b"message_stop", "gemini": b'"finishReason"'}
-ERRORS = {"openai": b'{"error":', "anthropic": b'event: error\ndata: {"type":"error"', "gemini": b'{"error":'}
+PROVIDERS = ("openai", "anthropic", "gemini", "qwen")
+ENDS = {
+    "openai": b"[DONE]",
+    "anthropic": b"message_stop",
+    "gemini": b'"finishReason"',
+    "qwen": b'"finish_reason":"stop"',
+}
+ERRORS = {
+    "openai": b'{"error":',
+    "anthropic": b'event: error\ndata: {"type":"error"',
+    "gemini": b'{"error":',
+    "qwen": b'event:error\n:HTTP_STATUS/500\ndata:{"code":"InternalError"',
+}
+PINGS = {"anthropic": b"event: ping", "qwen": b":heartbeat"}
+
+
+def complaint(provider, body):
+    """The message of a native error body."""
+    value = json.loads(body)
+    return value["message"] if provider == "qwen" else value["error"]["message"]
 
 
 def test_every_kind_has_words_and_a_play():
@@ -65,12 +82,12 @@ async def test_status_has_the_native_body(whole, provider, status):
     assert got == status
     assert headers["retry-after"] == "2.5"
     assert headers["content-type"].startswith("application/json")
-    assert json.loads(body)["error"]["message"] == "m"
+    assert complaint(provider, body) == "m"
 
 
 @pytest.mark.parametrize(("status", "mark"), [(429, b"rate_limit"), (503, b"overloaded")])
 async def test_status_alone_has_what_goes_with_it(sim, connect, status, mark):
-    for name in PROVIDERS:
+    for name in ("openai", "anthropic", "gemini"):
         sim.script(name, Fault(status=status, message="m" if name == "openai" else None))
         raw = await connect()
         raw.send(request(name))
@@ -90,7 +107,7 @@ async def test_status_with_a_verbatim_body(whole):
 
 async def test_error_200_empty_redirect_and_html(whole, provider):
     status, _, body = await whole("error_200", message="m")
-    assert (status, json.loads(body)["error"]["message"]) == (200, "m")
+    assert (status, complaint(provider, body)) == (200, "m")
     assert (await whole("empty"))[::2] == (200, b"")
     status, headers, _ = await whole("redirect", location="http://127.0.0.1:9/x")
     assert (status, headers["location"]) == (307, "http://127.0.0.1:9/x")
@@ -104,7 +121,7 @@ async def test_wrong_content_type_for_the_request(whole):
     assert b"one two three" in body
     _, headers, body = await whole("sse_on_json", stream=False)
     assert headers["content-type"].startswith("text/event-stream")
-    assert b"data: " in body
+    assert b"data:" in body
 
 
 # --- the connection ---------------------------------------------------------------------------------------
@@ -169,7 +186,7 @@ async def test_cut_document(play):
 async def test_preamble_alone(play, provider):
     data = await (await play("close_after", events=0, preamble=True)).rest()
     assert b"one" not in data
-    assert {"openai": b'"role":"assistant"', "anthropic": b"message_start", "gemini": b""}[provider] in data
+    assert {"openai": b'"role":"assistant"', "anthropic": b"message_start"}.get(provider, b"") in data
 
 
 # --- HTTP that is not HTTP --------------------------------------------------------------------------------
@@ -276,7 +293,11 @@ IN_THE_MIDDLE = {
 @pytest.mark.parametrize("kind", IN_THE_MIDDLE)
 async def test_strange_event_in_the_middle(whole, provider, kind):
     _, _, body = await whole(kind, size=70_000)
-    mark = IN_THE_MIDDLE[kind] if provider != "gemini" else IN_THE_MIDDLE[kind].replace(b"\n", b"\r\n")
+    mark = IN_THE_MIDDLE[kind]
+    if provider == "gemini":
+        mark = mark.replace(b"\n", b"\r\n")
+    if provider == "qwen":
+        mark = mark.replace(b": \n", b":\n")
     before, _, after = body.partition(mark)
     assert b"one" in before
     assert b"two" not in before
@@ -296,7 +317,7 @@ async def test_event_that_is_cut(whole, kind):
 
 async def test_drips(whole, provider):
     _, _, body = await whole("drip_comments", count=3, every=0.001)
-    ping = b"event: ping" if provider == "anthropic" else b": keep-alive"
+    ping = PINGS.get(provider, b": keep-alive")
     before = body.partition(b"one")[0]
     assert before.count(ping) >= 3
     assert ENDS[provider] in body
@@ -308,7 +329,7 @@ async def test_drips(whole, provider):
 async def test_drip_without_end_and_endless_stream(sim, play, provider):
     raw = await play("drip_comments", every=0.001)
     for _ in range(5):
-        await raw.until(b"ping" if provider == "anthropic" else b"keep-alive")
+        await raw.until(PINGS.get(provider, b"keep-alive"))
     raw.writer.close()
     raw = await play("endless")
     for _ in range(50):

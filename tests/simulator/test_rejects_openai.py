@@ -131,7 +131,7 @@ async def test_bodies_that_are_no_object(ask, body):
 async def test_missing_model_and_unknown_path(ask):
     _, _, body = await ask("openai", body={"messages": [USER]})
     assert json.loads(body)["error"]["message"] == "you must provide a model parameter"
-    status, _, body = await ask("openai", path="/openai/v1/embeddings")
+    status, _, body = await ask("openai", path="/openai/v1/edits")
     assert (status, json.loads(body)["error"]["code"]) == (404, "unknown_url")
 
 

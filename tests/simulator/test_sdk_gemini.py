@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx2
 import pytest
 from google import genai
 from google.genai import errors, types
@@ -27,7 +28,9 @@ WEATHER = types.Tool(
 
 
 def made(sim, version=None):
-    options = types.HttpOptions(base_url=sim.url("gemini"), api_version=version)
+    # its own HTTP client: with a transport given it leaves alone the aiohttp that Qwen's SDK brings along
+    own = {"transport": httpx2.AsyncHTTPTransport()}
+    options = types.HttpOptions(base_url=sim.url("gemini"), api_version=version, async_client_args=own)
     return genai.Client(api_key="sim-key", http_options=options)
 
 

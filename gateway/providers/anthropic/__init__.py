@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from ...chat import AssistantMessage, ChatRequest, Message
 from ...errors import ErrorKind, UpstreamError
-from ..base import Conversation, HttpRequest, ModelInfo, ModelPage, Provider
+from ..base import Context, Conversation, HttpRequest, ModelInfo, ModelPage, Provider
 from .answers import event_decoder, parse_response
 from .errors import parse_error
-from .models import capabilities, family
+from .models import binds, capabilities, family
 from .requests import AnthropicOptions, build_request
 
 # ── thoughts that the API does not take back ───────────────────────────────────────────────────────────
@@ -29,7 +29,7 @@ _UNFIT = re.compile(r"invalid `?signature|different conversation|thinking` block
 _MISSING = re.compile(r"expected `?thinking`? or `?redacted_thinking")
 
 
-def conversation(provider: Provider, request: ChatRequest) -> Conversation:
+def conversation(provider: Provider, request: ChatRequest, _context: Context) -> Conversation:
     """One call, and a second one without replayed thoughts when the first is refused because of them.
 
     Signed thoughts hold for one model and for exactly the conversation before them; a client or a gateway
@@ -163,6 +163,8 @@ PROVIDER = Provider(
         "claude-haiku-4-5",
     ),
     default_model="claude-sonnet-5-5",
+    carries=frozenset(("thinking_blocks",)),
+    binds=binds,
     options=AnthropicOptions,
     configure=configure,
 )

@@ -121,6 +121,14 @@ def family(model: str) -> Family:
     return next((kin for pattern, kin in _FAMILIES if pattern.match(model)), NEWEST)
 
 
+_BINDING = re.compile(r"claude-[a-z]+-5-\d{1,2}\b")
+
+
+def binds(model: str) -> bool:
+    """Whether the signatures of `model` hold only for exactly the conversation before them."""
+    return family(model) is NEWEST or _BINDING.match(model) is not None
+
+
 _FEATURES: frozenset[Feature] = frozenset(("tools", "images", "files", "json_schema"))
 
 

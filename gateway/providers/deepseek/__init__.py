@@ -111,6 +111,7 @@ PROVIDER = Provider(
     owns=re.compile(r"deepseek-"),
     models=MODELS,
     default_model="deepseek-flash",
+    carries=frozenset(("reasoning_content",)),
     options=DeepSeekOptions,
     configure=configure,
 )

@@ -2,8 +2,8 @@
 
 Here is the provider's record: addresses, features, the list of models, and the one case that takes a
 second call. What a request becomes stands in `requests`, and under it in `contents`,
-`parts`, `tools` and `schema`; what models refuse in `models`; answers in
-`answers` and `errors`. Follows the Gemini API reference, `v1beta` (November 2026).
+`parts`, `tools` and `schema`; what models refuse in `models`; answers in `answers` and `errors`; embeddings
+in `embeddings`. Follows the Gemini API reference, `v1beta` (November 2026).
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import msgspec
 from msgspec import Struct
 
 from ...chat import ChatRequest
-from ...errors import ErrorKind, UpstreamError
+from ...errors import UpstreamError
 from ..base import (
     ALL_FEATURES,
     Capabilities,
+    Context,
     Conversation,
     HttpRequest,
     ModelInfo,
@@ -28,12 +29,13 @@ from ..base import (
     Provider,
     dropped,
     json_body,
-    path_segment,
     unsupported,
 )
 from .answers import event_decoder, parse_response
+from .embeddings import embedder
 from .errors import parse_error
 from .models import CONTEXT_WINDOW, MAINLINE, MAX_OUTPUT
+from .paths import model_path
 from .requests import Draft, GeminiOptions
 
 IGNORES = frozenset(
@@ -63,7 +65,7 @@ def build_request(
 ) -> HttpRequest:
     """The native request. `trusted` off leaves out every thought signature that the client sent back."""
     model = request.model.removeprefix("models/")
-    path = _model_path(model)
+    path = model_path(model)
     verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
     draft = Draft(request, model, options)
     try:
@@ -79,22 +81,12 @@ def build_request(
     )
 
 
-_LEAVES_SEGMENT = re.compile(r"[/?#:%\\]|\.\.")
-
-
-def _model_path(model: str) -> str:
-    """The path of a model; tuned ones have their own collection. Raises for an id that would leave it."""
-    is_tuned = model.startswith("tunedModels/")
-    name = model.removeprefix("tunedModels/")
-    if _LEAVES_SEGMENT.search(name):
-        raise UpstreamError(ErrorKind.NOT_FOUND, f"there is no model {model!r}", param="model")
-    return f"{'tunedModels' if is_tuned else 'models'}/{path_segment(name)}"
-
-
 # ── a second try without the client's signatures ───────────────────────────────────────────────────────
 
 
-def conversation(options: GeminiOptions, provider: Provider, request: ChatRequest) -> Conversation:
+def conversation(
+    options: GeminiOptions, provider: Provider, request: ChatRequest, _context: Context
+) -> Conversation:
     """One call; a second one when the API refused a thought signature or missed one.
 
     A signature that is stale or another provider's would be refused in every turn from then on.
@@ -143,12 +135,15 @@ class _Models(Struct, rename="camel"):
     next_page_token: str | None = None
 
 
+_SERVED = frozenset(("generateContent", "embedContent", "batchEmbedContents"))
+
+
 def _models_path(options: GeminiOptions) -> str:
     return f"/{options.api_version}/models?pageSize=1000"
 
 
 def parse_models(body: bytes, options: GeminiOptions = _DEFAULTS) -> ModelPage:
-    """A page of `GET /models`: the models that can chat."""
+    """A page of `GET /models`: the models that chat or embed."""
     page = msgspec.json.decode(body, type=_Models)
     token = page.next_page_token
     path = f"{_models_path(options)}&pageToken={quote(token, safe='')}" if token else None
@@ -161,7 +156,7 @@ def parse_models(body: bytes, options: GeminiOptions = _DEFAULTS) -> ModelPage:
                 max_output=model.output_token_limit,
             )
             for model in page.models or ()
-            if "generateContent" in (model.supported_generation_methods or ())
+            if not _SERVED.isdisjoint(model.supported_generation_methods or ())
         ],
         following=HttpRequest(method="GET", path=path) if path else None,
     )
@@ -181,6 +176,7 @@ def configure(options: GeminiOptions) -> Provider:
         PROVIDER,
         build_request=partial(build_request, options=options),
         conversation=partial(conversation, options),
+        embeddings=embedder(options),
         models_request=HttpRequest(method="GET", path=_models_path(options)),
         parse_models=partial(parse_models, options=options),
     )
@@ -199,6 +195,7 @@ PROVIDER = Provider(
     models_request=HttpRequest(method="GET", path=_models_path(_DEFAULTS)),
     parse_models=parse_models,
     capabilities=capabilities,
+    embeddings=embedder(_DEFAULTS),
     key_names=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     owns=re.compile(r"gemini-|gemma-"),
     models=(
@@ -213,8 +210,11 @@ PROVIDER = Provider(
         "gemini-2.5-pro",
         "gemini-2.5-flash",
         "gemini-2.5-flash-lite",
+        "gemini-embedding-2",
+        "gemini-embedding-001",
     ),
     default_model="gemini-3.8-flash",
+    carries=frozenset(("signatures",)),
     options=GeminiOptions,
     configure=configure,
 )

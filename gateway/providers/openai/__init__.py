@@ -20,6 +20,7 @@ from msgspec import Meta, Raw, Struct
 from ...chat import ChatRequest, Json
 from ...errors import UpstreamError
 from ..base import (
+    Context,
     Conversation,
     HttpRequest,
     ModelInfo,
@@ -29,9 +30,10 @@ from ..base import (
     json_body,
     nearest_effort,
 )
-from . import responses, responses_answers
+from . import embeddings, responses, responses_answers
 from .answers import event_decoder, parse_response
 from .errors import parse_error
+from .responses_input import has_reasoning, without_reasoning
 
 PATH = "/chat/completions"
 
@@ -192,17 +194,26 @@ def _drop(item: Json, place: str) -> None:
 _CLEANED = {"messages": _clean_messages, "tools": _clean_tools}
 
 
-def conversation(provider: Provider, request: ChatRequest) -> Conversation:
-    """One call, and a second one on the Responses API when it turns out that the model wants that."""
+def conversation(provider: Provider, request: ChatRequest, _context: Context) -> Conversation:
+    """One call, and another one for each refusal that there is a cure for.
+
+    It turns out that the model wants the Responses API; or replayed reasoning is not what the model said to
+    this key, or not any more: the conversation goes on without it.
+    """
     http = provider.build_request(request)
-    try:
-        yield http
-        return
-    except UpstreamError as error:
-        retold = http.path == PATH and responses.is_refusal(error) and responses.can_say(request)
-        if not retold:
-            raise
-    yield responses.build_request(request, family(request.model))
+    while True:
+        try:
+            yield http
+        except UpstreamError as error:
+            if http.path == PATH and responses.is_refusal(error) and responses.can_say(request):
+                pass
+            elif http.path == responses.PATH and responses.is_unfit(error) and has_reasoning(request):
+                request = without_reasoning(request)
+            else:
+                raise
+        else:
+            return
+        http = responses.build_request(request, family(request.model))
 
 
 # ── models ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -276,6 +287,7 @@ _COMPATIBLE = Provider(
     parse_error=parse_error,
     models_request=HttpRequest(method="GET", path="/models"),
     parse_models=parse_models,
+    embeddings=embeddings.COMPATIBLE,
 )
 
 PROVIDER = replace(
@@ -286,8 +298,9 @@ PROVIDER = replace(
     parse_response=responses_answers.parse_response,
     event_decoder=responses_answers.event_decoder,
     conversation=conversation,
+    embeddings=embeddings.EMBEDDER,
     key_names=("OPENAI_API_KEY",),
-    owns=re.compile(r"(gpt-|o\d|chatgpt-)"),
+    owns=re.compile(r"(gpt-|o\d|chatgpt-|text-embedding-(\d-|ada-))"),  # others have v4, and 004
     models=(
         "gpt-6.2-sol",
         "gpt-6-luna",
@@ -296,8 +309,11 @@ PROVIDER = replace(
         "gpt-5.5",
         "gpt-5.4",
         "gpt-5.4-mini",
+        "text-embedding-3-large",
+        "text-embedding-3-small",
     ),
     default_model="gpt-6-luna",
+    carries=frozenset(("reasoning_details",)),
     options=OpenAIOptions,
     configure=configure,
     compatible=_COMPATIBLE,

@@ -76,11 +76,6 @@ class _Delta(Struct):
     audio: Json | None = None
 
     @property
-    def lists(self) -> bool:
-        """Whether there are lists of objects, which accumulators want numbered."""
-        return bool(self.annotations or self.reasoning_details or self.thinking_blocks or self.images)
-
-    @property
     def text(self) -> str:
         """The text; some servers send it in parts."""
         if isinstance(self.content, list):
@@ -213,7 +208,7 @@ class ChunkReader:
         usage = parse_usage(answer.usage)
         choices = answer.choices or []
         canonical = self._keeps_head(answer) and _is_one_line(data) and usage is None
-        canonical = canonical and self._is_canonical(choices)
+        canonical = canonical and self._is_canonical(choices) and not _has_bare_lists(data, choices)
         begins_elsewhere = not self._begun
         steps = [self._advance(c) if c.index not in self._finished else None for c in choices]
         taken = [step for step in steps if step is not None]
@@ -255,7 +250,7 @@ class ChunkReader:
         if delta.role != (UNSET if index in self._begun else "assistant"):
             return False
         calls = self._calls.get(index)
-        if delta.lists or isinstance(delta.content, list) or choice.finish_reason == "":
+        if isinstance(delta.content, list) or choice.finish_reason == "":
             return False
         if choice.end is not None and (delta.tool_calls or not _is_known_end(choice.end, calls)):
             return False
@@ -364,6 +359,18 @@ def _mend_piece(call: Json, delta: ToolCallDelta) -> Json:
         named.pop("name", None)
     mended[delta.type] = named
     return mended
+
+
+def _has_bare_lists(data: bytes, choices: list[_Choice]) -> bool:
+    """Whether a delta has a list of objects without the `index` that accumulators want, whatever its name."""
+    found = data.count(b"[{")
+    if found <= 1:  # that of the choices, in nearly every event
+        return False
+    if found <= 1 + sum(bool(choice.delta and choice.delta.tool_calls) for choice in choices):
+        return False
+    deltas = (choice.get("delta") or {} for choice in msgspec.json.decode(data)["choices"])
+    lists = (items for delta in deltas for items in delta.values() if isinstance(items, list))
+    return any(isinstance(item, dict) and "index" not in item for items in lists for item in items)
 
 
 def _is_one_line(data: bytes) -> bool:

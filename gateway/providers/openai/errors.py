@@ -5,6 +5,7 @@ Follows "Error codes" of the OpenAI API reference.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -64,20 +65,62 @@ def error_of(body: bytes, *, hint: int, headers: Headers | None = None) -> Upstr
     message = str(error.get("message") or error.get("detail") or "")
     code, param = error.get("code"), error.get("param")
     status = code if isinstance(code, int) and 400 <= code < 600 and hint == 200 else hint
+    kind = _kind(status, code, error.get("type"), message)
+    wait = retry_after(headers)
+    if wait is None and kind is ErrorKind.RATE_LIMIT:
+        wait = _wait(message, error.get("type"), headers)
     return UpstreamError(
-        _kind(status, code, error.get("type"), message),
+        kind,
         message or f"answered with status {status}",
         upstream_status=status,
         code=code if isinstance(code, str) else None,
         param=param if isinstance(param, str) else None,
-        retry_after=retry_after(headers),
+        retry_after=wait,
     )
+
+
+_LONGEST_WAIT = 86_400.0
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_STEP = r"(\d{1,9}(?:\.\d{1,9})?)(ms|us|µs|ns|h|m|s)"
+_DURATION = re.compile(f"(?:{_STEP})+")
+_AGAIN = re.compile(rf"try again in ((?:{_STEP})+)")
+
+
+def duration(text: str) -> float | None:
+    """Seconds of a duration as Go writes it ("6m0s", "12ms") or of a plain number; None for anything else."""
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
+        return float(text)
+    if _DURATION.fullmatch(text) is None:
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_STEP, text))
+
+
+def _wait(message: str, type: Any, headers: Headers) -> float | None:
+    """The wait in seconds that a rate limit tells where no header of its own does: in its words, else by the
+    time until the limit that was hit is all free again, which is the longest that the wait can be.
+    """
+    again = _AGAIN.search(message)
+    told = (
+        [again[1]]
+        if again
+        else [headers.get(f"x-ratelimit-reset-{name}", "") for name in _hit(type, headers)]
+    )
+    waits = [wait for text in told if (wait := duration(text)) is not None and wait <= _LONGEST_WAIT]
+    return max(waits, default=None)
+
+
+def _hit(type: Any, headers: Headers) -> list[str]:
+    """The limits that a request ran into: the one that the error names, and those with nothing left."""
+    limits = ("requests", "tokens")
+    return [n for n in limits if type == n or headers.get(f"x-ratelimit-remaining-{n}") == "0"]
 
 
 def _kind(status: int, code: Any, type: Any, message: str) -> ErrorKind:
     kind = _KIND_BY_CODE.get(str(code))
     if kind is None and 400 <= status < 500 and any(p in message.lower() for p in _TOO_LONG):
         kind = ErrorKind.CONTEXT_LENGTH
+    if status == 403 and "generate embeddings from this model" in message:
+        kind = ErrorKind.UNSUPPORTED  # it is no embedding model: nothing is wrong with the key
     if kind is not None:
         return kind
     by_type = _KIND_BY_TYPE.get(str(type))

@@ -22,6 +22,9 @@ PATH = "/responses"
 REFUSAL = "Function tools with reasoning_effort are not supported"
 """How Chat Completions begins to say that a request has to come here."""
 
+UNFIT = ("encrypted content", "encrypted_content", "without its required following item")
+"""How this API says that replayed reasoning is not its own, or stands in the wrong place."""
+
 _VERSION = re.compile(r"gpt-(\d+)(?:\.(\d+))?(?![\d.a-z])")
 _SINCE = (5, 4)
 _ONLY_HERE = re.compile(r"(gpt-\d+(\.\d+)?|o\d)-pro(-|$)")
@@ -60,6 +63,7 @@ REFUSED_WHILE_REASONING = ("temperature", "top_p", "logprobs", "top_logprobs")
 MIN_OUTPUT = 16
 """The lowest limit of tokens that this API takes."""
 _LOGPROBS = "message.output_text.logprobs"
+_REASONING = "reasoning.encrypted_content"
 
 
 class Kin(Protocol):
@@ -94,6 +98,12 @@ def is_refusal(error: UpstreamError) -> bool:
     return error.upstream_status == 400 and REFUSAL in error.message
 
 
+def is_unfit(error: UpstreamError) -> bool:
+    """Whether this API refuses the reasoning that was sent back with earlier turns."""
+    words = f"{error.code} {error.message}".lower()
+    return error.upstream_status == 400 and any(mark in words for mark in UNFIT)
+
+
 def _is_recent(model: str) -> bool:
     version = _VERSION.match(model)
     return version is not None and (int(version[1]), int(version[2] or 0)) >= _SINCE
@@ -123,8 +133,9 @@ def build_request(request: ChatRequest, kin: Kin | None) -> HttpRequest:
     body: Json = {name: request.wire[name] for name in SAME if name in request.wire and name not in refused}
     body |= {"model": request.model, "input": items(request), "store": False}
     body |= _limits(request) | _tools(request) | _reasoning(request, kin) | _text(request)
-    if request.logprobs and "logprobs" not in refused:
-        body["include"] = [_LOGPROBS]
+    asked_logprobs = bool(request.logprobs) and "logprobs" not in refused
+    if include := [_LOGPROBS] * asked_logprobs + [_REASONING] * (kin is not None):
+        body["include"] = include
     if request.stream:
         options = request.stream_options
         hidden = bool(options and options.include_obfuscation)

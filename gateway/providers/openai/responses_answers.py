@@ -31,6 +31,7 @@ from .responses_events import (
     logprobs,
     usage_of,
 )
+from .responses_input import ENCRYPTED, FORMAT
 
 # ── which API answered ─────────────────────────────────────────────────────────────────────────────────
 
@@ -94,6 +95,7 @@ class ResponseReader:
 
     def __init__(self) -> None:
         self._calls: dict[int, _Call] = {}  # by the place of the item in the output
+        self._details = 0  # reasoning items that have to come back
         self._thought: tuple[int, int] | None = None  # the summary that was last read from
         self._reads: dict[str, Callable[[Told], Chunk | None]] = {
             "response.created": self._created,
@@ -139,7 +141,8 @@ class ResponseReader:
             return [chunk for part in parts for chunk in _said(part)]
         if item.type == "reasoning":
             texts = [*enumerate(item.summary or ()), *enumerate(parts)]
-            return [self._think(place, at, part.text) for at, part in texts if part.text]
+            thoughts = [self._think(place, at, part.text) for at, part in texts if part.text]
+            return [*thoughts, *filter(None, [self._kept(item)])]
         if item.type == "function_call":
             chunks = (self._begin(place, item), self._settle(place, item.arguments or "{}"))
             return [chunk for chunk in chunks if chunk is not None]
@@ -179,9 +182,25 @@ class ResponseReader:
         call = self._calls.get(place)
         return None if call is None or call.has_arguments else self._argue(place, arguments or "")
 
+    def _kept(self, item: Item) -> Chunk | None:
+        """A reasoning item in the form in which it comes back with the next turn."""
+        if item.encrypted_content is None or item.id is None:
+            return None
+        detail = {
+            "index": self._details,
+            "type": ENCRYPTED,
+            "data": item.encrypted_content,
+            "id": item.id,
+            "format": FORMAT,
+        }
+        self._details += 1
+        return Chunk(extra={"reasoning_details": [detail]})
+
     def _item_done(self, event: Told) -> Chunk | None:
         """The end of an item: a call that nothing was heard of before is said whole."""
         item, place = event.item, event.output_index
+        if item is not None and item.type == "reasoning":
+            return self._kept(item)
         if item is None or item.type != "function_call":
             return None
         pieces = (self._begin(place, item), self._settle(place, item.arguments or "{}"))

@@ -24,11 +24,13 @@ class Text(Struct):
 
 class Item(Struct):
     type: str = ""
+    id: str | None = None
     call_id: str | None = None
     name: str | None = None
     arguments: str | None = None
     summary: list[Text] | None = None
     content: list[Text] | None = None
+    encrypted_content: str | None = None
 
 
 class _InputDetails(Struct):

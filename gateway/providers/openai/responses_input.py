@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from ...chat import AssistantMessage, ChatRequest, Content, Json, Message, Part, ToolCall, ToolMessage
 from ..base import unsupported
 
@@ -37,12 +39,46 @@ def _items(message: Message, path: str, custom: set[str]) -> Iterator[Json]:
         output = _content(message.content, path)
         yield {"type": kind, "call_id": _call_id(message.tool_call_id), "output": output}
     elif isinstance(message, AssistantMessage):
+        yield from _reasoned(message)
         if said := _said(message, path):
             yield {"type": "message", "role": "assistant", "content": said}
         yield from map(_call, message.tool_calls or ())
     else:
         role = message.__struct_config__.tag
         yield {"type": "message", "role": role, "content": _content(message.content or "", path)}
+
+
+# ── reasoning ──────────────────────────────────────────────────────────────────────────────────────────
+
+ENCRYPTED = "reasoning.encrypted"
+FORMAT = "openai-responses-v1"
+"""The type and the format of a reasoning item among `reasoning_details`, as OpenRouter names them."""
+
+
+def _reasoned(message: AssistantMessage) -> Iterator[Json]:
+    """The reasoning items of a turn, which stand before what they led to. Other servers' are left out."""
+    for detail in message.reasoning_details or ():
+        data, item_id = detail.get("data"), detail.get("id")
+        is_ours = detail.get("type") == ENCRYPTED and detail.get("format", FORMAT) == FORMAT
+        if is_ours and data and item_id and isinstance(data, str) and isinstance(item_id, str):
+            yield {"type": "reasoning", "id": item_id, "summary": [], "encrypted_content": data}
+
+
+def has_reasoning(request: ChatRequest) -> bool:
+    """Whether any turn comes with the reasoning before it."""
+    return any(isinstance(m, AssistantMessage) and m.reasoning_details for m in request.messages)
+
+
+def without_reasoning(request: ChatRequest) -> ChatRequest:
+    """The request with no turn's reasoning in it."""
+    messages = [
+        msgspec.structs.replace(m, reasoning_details=None) if isinstance(m, AssistantMessage) else m
+        for m in request.messages
+    ]
+    return msgspec.structs.replace(request, messages=messages)
+
+
+# ── turns ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _said(message: AssistantMessage, path: str) -> list[Json]:
