@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import binascii
 import math
-import sys
-from array import array
+import struct
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
@@ -22,6 +21,7 @@ from .chat import InvalidRequest, Usage, decode_with_wire
 
 MAX_INPUTS = 2048
 """Most inputs of one request."""
+FLOAT_BYTES = 4
 
 _Token: TypeAlias = Annotated[int, Meta(ge=0)]
 Input: TypeAlias = str | list[int]
@@ -139,7 +139,7 @@ def vectors_for(request: EmbeddingsRequest, vectors: Sequence[Vector]) -> list[V
 def _as_base64(vector: Vector) -> str:
     if isinstance(vector, list):
         return to_base64(vector)
-    _floats(vector)  # what cannot be read here could not be read by the client either
+    _bytes(vector)  # what cannot be read here could not be read by the client either
     return vector
 
 
@@ -156,33 +156,32 @@ def to_base64(numbers: Sequence[float]) -> str:
 
     Raises `msgspec.ValidationError` when there are none, or one is too large.
     """
-    floats = array("f", numbers)
-    if not floats or any(map(math.isinf, floats)):
-        raise msgspec.ValidationError("a vector is empty, or has a number that is none")
-    if sys.byteorder == "big":
-        floats.byteswap()
-    return binascii.b2a_base64(floats.tobytes(), newline=False).decode("ascii")
+    if not numbers:
+        raise msgspec.ValidationError("a vector is empty")
+    try:
+        packed = struct.pack(f"<{len(numbers)}f", *numbers)
+    except OverflowError:
+        raise msgspec.ValidationError("a vector has a number that 32 bits cannot hold") from None
+    return binascii.b2a_base64(packed, newline=False).decode("ascii")
 
 
 def from_base64(text: str) -> list[float]:
     """The numbers that `to_base64` wrote. Raises `msgspec.ValidationError` for anything else."""
-    floats = _floats(text)
-    if not all(map(math.isfinite, floats)):  # JSON has no word for it
+    packed = _bytes(text)
+    numbers = struct.unpack(f"<{len(packed) // FLOAT_BYTES}f", packed)
+    if not all(map(math.isfinite, numbers)):  # JSON has no word for it
         raise msgspec.ValidationError("a vector has a number that is none")
-    return floats.tolist()
+    return list(numbers)
 
 
-def _floats(text: str) -> array[float]:
-    floats = array("f")
+def _bytes(text: str) -> bytes:
     try:
-        floats.frombytes(binascii.a2b_base64(text, strict_mode=True))
-    except ValueError as error:  # not base64, not ASCII, or not a multiple of four bytes
-        raise msgspec.ValidationError(f"a vector is not base64 of 32-bit floats: {error}") from None
-    if not floats:
-        raise msgspec.ValidationError("a vector is empty")
-    if sys.byteorder == "big":
-        floats.byteswap()
-    return floats
+        packed = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:  # not base64, or not ASCII
+        raise msgspec.ValidationError(f"a vector is not base64: {error}") from None
+    if not packed or len(packed) % FLOAT_BYTES:
+        raise msgspec.ValidationError(f"a vector of {len(packed)} bytes is not made of 32-bit floats")
+    return packed
 
 
 def join(pieces: Sequence[Embeddings]) -> Embeddings:

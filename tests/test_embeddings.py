@@ -160,7 +160,7 @@ def test_what_is_no_vector_is_refused(name: str, form: str):
 def test_numbers_that_cannot_be_said_are_refused():
     with pytest.raises(msgspec.ValidationError, match="number that is none"):
         vectors_for(request(), [NAN])
-    with pytest.raises(msgspec.ValidationError, match="number that is none"):
+    with pytest.raises(msgspec.ValidationError, match="32 bits"):
         vectors_for(request(encoding_format="base64"), [[1e300]])
 
 

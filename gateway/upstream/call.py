@@ -213,11 +213,7 @@ class Call(Exchange):
     def _prepare(self, http: HttpRequest) -> None:
         """Refuses what a strict client does not want left out. Raises `UpstreamError`."""
         if self._request.strict and http.dropped:
-            raise UpstreamError(
-                ErrorKind.UNSUPPORTED,
-                f"'{http.dropped[0]}' cannot be sent to {self.target}, and x-gateway-strict is set",
-                param=http.dropped[0],
-            )
+            raise self._endpoint.too_strict(http.dropped, self.target.model)
         self._sent = True
 
     async def _forget(self) -> None:

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Unpack
 
 from msgspec import Struct
 
@@ -23,8 +24,7 @@ from ..exchange import Embedded, Exchange, Preview
 from ..providers.base import Capabilities, Context, Fetch, Follow, HttpRequest, ModelInfo, Provider
 from .call import Call, too_deep
 from .embed import embed
-from .endpoint import Endpoint, understood
-from .timers import Timeouts
+from .endpoint import Access, Endpoint, understood
 from .transport import Transport
 
 MAX_PAGES = 20
@@ -46,38 +46,16 @@ class Failure(Struct, frozen=True):
 
 
 class Upstream:
-    """A provider with its key and address: calls to it, and what is known of them.
+    """A provider with its key and address: calls to it, and what is known of them."""
 
-    `key` is the secret itself, None where the server wants none; `key_source` is where it came from, to be
-    named when the provider refuses it.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        provider: Provider,
-        transport: Transport,
-        *,
-        base_url: str | None = None,
-        key: str | None = None,
-        key_source: str | None = None,
-        timeouts: Timeouts | None = None,
-    ) -> None:
+    def __init__(self, name: str, provider: Provider, transport: Transport, **access: Unpack[Access]) -> None:
         self.name = name
         self.provider = provider
         self.in_flight = 0
         self.answered = 0
         self.failed = 0
         self.last_failure: Failure | None = None
-        self._endpoint = Endpoint(
-            name,
-            provider,
-            transport,
-            base_url=base_url,
-            key=key,
-            key_source=key_source,
-            timeouts=timeouts,
-        )
+        self._endpoint = Endpoint(name, provider, transport, **access)
         self._listed: dict[str, ModelInfo] = {}
         self._clean_ups: set[asyncio.Task[None]] = set()
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 from aiolimiter import AsyncLimiter
@@ -34,28 +34,31 @@ _PATH = re.compile(r"[A-Za-z0-9._\[\]-]{1,128}")
 _NOT_UNDERSTOOD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, sse.TooLarge)
 
 
+class Access(TypedDict, total=False):
+    """How one gets at a provider: what is left out is the provider's own, or none.
+
+    `key` is the secret itself; `key_source` is where it came from, to be named when the provider refuses it.
+    """
+
+    base_url: str | None
+    key: str | None
+    key_source: str | None
+    timeouts: Timeouts | None
+
+
 class Endpoint:
     """Where calls to one provider go. `learned` is what its conversations found out about the API."""
 
-    def __init__(
-        self,
-        name: str,
-        provider: Provider,
-        transport: Transport,
-        *,
-        base_url: str | None = None,
-        key: str | None = None,
-        key_source: str | None = None,
-        timeouts: Timeouts | None = None,
-    ) -> None:
+    def __init__(self, name: str, provider: Provider, transport: Transport, **access: Unpack[Access]) -> None:
+        key = access.get("key")
         self.name = name
         self.provider = provider
-        self.timeouts = timeouts or Timeouts()
+        self.timeouts = access.get("timeouts") or Timeouts()
         self.learned: dict[str, Any] = {}
         self._transport = transport
-        self._base_url = (base_url or provider.base_url).rstrip("/")
+        self._base_url = (access.get("base_url") or provider.base_url).rstrip("/")
         self._key = key
-        self._key_source = key_source
+        self._key_source = access.get("key_source")
         self._pace = AsyncLimiter(provider.pace, 60) if provider.pace else None
         self._headers = {
             "accept-encoding": "identity",
