@@ -6,7 +6,7 @@
     SettingsError                a mistake in the settings file: one line for the person who wrote it
 
 Decisions stand in `POLICY`, one row a kind; router, client status and message derive from it.
-Follows parts A7 and B4 of the OpenAI reference for shapes and the failure table of docs/errors.md.
+Follows "Error codes" of the OpenAI API reference for shapes; docs/errors.md shows the table.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class ErrorKind(StrEnum):
     TOO_LARGE = "too_large"
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
+    FORBIDDEN = "forbidden"
     AUTH = "auth"
     RATE_LIMIT = "rate_limit"
     QUOTA = "quota"
@@ -69,6 +70,8 @@ POLICY: dict[ErrorKind, Policy] = {
     ErrorKind.TOO_LARGE: Policy(413, "invalid_request_error", "request_too_large", False),
     ErrorKind.NOT_FOUND: Policy(404, "invalid_request_error", "model_not_found", True),
     ErrorKind.CONFLICT: Policy(502, "upstream_error", "upstream_error", True),
+    # the key is good, but its account, plan or place is not served: another provider may
+    ErrorKind.FORBIDDEN: Policy(502, "upstream_error", "upstream_forbidden", True),
     # 401 and its codes are for the gateway's own key; a wrong key is not cured by another's answer
     ErrorKind.AUTH: Policy(502, "upstream_error", "provider_auth_error", False, keep_code=False),
     ErrorKind.RATE_LIMIT: Policy(429, "rate_limit_error", "rate_limit_exceeded", True),

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from .chat import ChatRequest, Chunk, Usage, fold
 from .embeddings import Embeddings, EmbeddingsRequest
+from .limits import Limits
 
 
 class Target(Struct, frozen=True):
@@ -30,24 +31,30 @@ class Target(Struct, frozen=True):
 
 
 class Timings(Struct):
-    """When things happened, in seconds after the exchange began; None when they did not."""
+    """When things happened, in seconds after the exchange began; None when they did not.
+
+    `queued` is how many seconds the request had waited before that for its turn at a limit.
+    """
 
     connect: float | None = None
     first_byte: float | None = None
     first_token: float | None = None
+    queued: float | None = None
 
 
 class Exchange(ABC):
     """An answer that has begun.
 
     `dropped` names the request's fields that this target could not take; `attempts` is how many targets
-    were tried for it; `usage` is known at the latest when the answer is whole.
+    were tried for it; `usage` is known at the latest when the answer is whole; `limits` is what the provider
+    said of the account's limits.
     """
 
     target: Target
     dropped: tuple[str, ...] = ()
     attempts: int = 1
     usage: Usage | None = None
+    limits: Limits | None = None
     timings: Timings
 
     @abstractmethod

@@ -412,7 +412,7 @@ class Watched(Exchange):
     def _mirror(self) -> None:
         inner = self._inner
         self.target, self.timings = inner.target, inner.timings
-        self.usage, self.dropped = inner.usage, inner.dropped
+        self.usage, self.dropped, self.limits = inner.usage, inner.dropped, inner.limits
 
     async def read(self) -> list[Chunk]:
         batch = await self._inner.read()

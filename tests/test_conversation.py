@@ -23,12 +23,14 @@ from gateway.providers.base import (
     Follow,
     HttpRequest,
     Left,
+    Pace,
     Provider,
     Reply,
     Wait,
 )
 from gateway.sse import Event
 from gateway.upstream import Timeouts, Upstream
+from gateway.upstream.turns import Turns
 
 from .fakes import OPENAI, ScriptedTransport, chat
 from .fakes import Reply as Answer
@@ -383,7 +385,7 @@ async def test_calls_wait_for_their_turn():
         yield Fetch(HttpRequest(path="/make"))
         yield WHOLE
 
-    up, transport = upstream(script, done(), done(), done(), pace=2, timeouts=Timeouts(total=0.05))
+    up, transport = upstream(script, done(), done(), done(), pace=Pace(5), timeouts=Timeouts(total=0.05))
     for _ in range(2):
         async with up.open(STREAM):
             pass
@@ -392,3 +394,35 @@ async def test_calls_wait_for_their_turn():
             pass
     assert caught.value.kind in (ErrorKind.RATE_LIMIT, ErrorKind.TIMEOUT)  # which of two equal limits fires
     assert len(transport.sent) == 2
+
+
+async def test_an_answer_that_began_stands_in_no_line():
+    """All calls that an answer needs are taken before its first one, those of cleaning up among them."""
+    log: list[str] = []
+    up, transport = upstream(
+        tidy(log, Fetch(HttpRequest(path="/make"))),
+        *(done() for _ in range(2)),
+        *(Answer([*events("x"), 60.0]) for _ in range(2)),
+        *(done() for _ in range(4)),
+        pace=Pace(20, per_answer=4, kept=2),
+        timeouts=Timeouts(total=0.05),
+    )
+
+    async def chat_and_leave() -> None:
+        async with up.open(STREAM) as exchange:
+            await exchange.read()
+
+    results = await asyncio.gather(*(chat_and_leave() for _ in range(5)), return_exceptions=True)
+    refused = [r for r in results if isinstance(r, UpstreamError)]
+    assert [r for r in results if r not in refused] == [None, None]
+    assert {r.kind for r in refused} <= {ErrorKind.RATE_LIMIT, ErrorKind.TIMEOUT}
+    await settled(up)
+    assert sorted(paths(transport)) == sorted(["/make", "/stream", "/cancel", "/archive"] * 2)
+
+
+@pytest.mark.parametrize("pace", [Pace(20, per_answer=4, kept=2), Pace(5, per_answer=4), Pace(60), Pace(1)])
+async def test_no_minute_has_more_calls_than_the_api_takes(pace: Pace):
+    """The limiter's own figures: what may come at once, and what comes evenly in a minute after it."""
+    limiter = Turns(pace)._limiter
+    assert limiter.max_rate + 60 * limiter.max_rate / limiter.time_period <= max(pace.calls, 2)
+    assert limiter.max_rate >= pace.per_answer

@@ -74,7 +74,7 @@ class Stream:
             if not self._asked_usage or self._usage_sent:
                 return b""
             self._usage_sent = True
-        return sse.encode(wire)
+        return sse.encode(dated(chunk, wire, self._created))
 
     def _event(self, delta: bytes, logprobs: bytes = b"null", finish_reason: bytes = b"null") -> bytes:
         return b"".join(
@@ -135,10 +135,17 @@ def _call_delta(call: ToolCallDelta) -> Json:
     return {"index": call.index, "id": call.id, "type": call.type, call.type: named, **(call.extra or {})}
 
 
+def dated(chunk: Chunk, wire: bytes, created: int) -> bytes:
+    """`wire` with the moment that its provider did not know, in seconds since 1970."""
+    if chunk.created != 0:
+        return wire
+    return wire.replace(b'"created":0,', b'"created":%d,' % created, 1)
+
+
 def response(request: ChatRequest, chunk: Chunk, *, id: str, model: str, created: int) -> bytes:
     """The whole answer as a `chat.completion`."""
     if chunk.wire is not None and not request.legacy:
-        return chunk.wire
+        return dated(chunk, chunk.wire, created)
     body: Json = {
         "id": chunk.id or id,
         "object": "chat.completion",

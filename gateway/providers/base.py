@@ -17,9 +17,10 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Raw, Struct
 
-from ..chat import REQUEST_FIELDS, ChatRequest, Chunk, Json
+from ..chat import REQUEST_FIELDS, ChatRequest, Chunk, FunctionMessage, Json, Part
 from ..embeddings import Embeddings, EmbeddingsRequest
 from ..errors import ErrorKind, UpstreamError, kind_of_status
+from ..limits import Limits, Window
 from ..sse import Event
 
 Headers: TypeAlias = Mapping[str, str]
@@ -136,6 +137,18 @@ class Wait(Struct, frozen=True):
     seconds: float
 
 
+class Pace(Struct, frozen=True):
+    """How many calls a minute an API takes, whatever minute one looks at.
+
+    `per_answer` of them are taken at once before an answer's first call, so that no answer begins which then
+    has to stand in line behind others; `kept` of these are for cleaning up.
+    """
+
+    calls: int
+    per_answer: int = 1
+    kept: int = 0
+
+
 class Left(Exception):
     """Thrown into a conversation when nobody waits for its answer any more: what is left is to clean up."""
 
@@ -207,8 +220,10 @@ class Provider:
     """Whether `auto` may choose it; where not, only a route or its own name leads there."""
     timeouts: Mapping[str, float] = field(default_factory=dict)
     """Limits in seconds that differ from the gateway's own, by their names in the settings."""
-    pace: int | None = None
-    """Calls a minute that the API takes, where they are so few that calls have to wait for their turn."""
+    pace: Pace | None = None
+    """For an API that takes so few calls that they have to wait for their turn."""
+    parse_limits: Callable[[Headers], Limits | None] = lambda _headers: None
+    """What the headers of an answer say of the account's limits. Never raises."""
     health_request: HttpRequest | None = None
     """The cheapest call that needs the key; the list of models where there is none cheaper."""
     carries: frozenset[str] = frozenset()
@@ -274,14 +289,40 @@ _NEUTRAL_BY_FIELD = {"n": b"1", "modalities": b'["text"]', "service_tier": b'"au
 def dropped(request: ChatRequest, ignores: Iterable[str]) -> tuple[str, ...]:
     """Which of `ignores` the client really set, plus fields that nobody here knows.
 
-    A value that asks for nothing (null, false, zero, an empty list, `n: 1`) is not a loss.
+    `ignores` are fields of the request, and of what is in it by the names of `INSIDE`. A value that asks for
+    nothing (null, false, zero, an empty list, `n: 1`) is not a loss.
     """
     unwanted = set(ignores)
-    return tuple(
+    lost = [
         name
         for name, raw in request.wire.items()
         if (name in unwanted or name not in REQUEST_FIELDS) and not _asks_nothing(name, raw)
+    ]
+    return (*lost, *(name for name, is_set in INSIDE.items() if name in unwanted and is_set(request)))
+
+
+def _parts(request: ChatRequest) -> Iterator[Part]:
+    return (part for m in request.messages if isinstance(m.content, list) for part in m.content)
+
+
+def _has_detail(request: ChatRequest) -> bool:
+    return any(p.image_url is not None and p.image_url.detail not in (None, "auto") for p in _parts(request))
+
+
+def _has_marks(request: ChatRequest) -> bool:
+    return any(part.cache_control for part in _parts(request)) or any(
+        getattr(message, "cache_control", None) for message in request.messages
     )
+
+
+INSIDE: dict[str, Callable[[ChatRequest], bool]] = {
+    "messages.name": lambda r: any(m.name for m in r.messages if not isinstance(m, FunctionMessage)),
+    "messages.image_url.detail": _has_detail,
+    "messages.cache_control": _has_marks,
+    "messages.prompt_cache_breakpoint": lambda r: any(p.prompt_cache_breakpoint for p in _parts(r)),
+    "tools.cache_control": lambda r: any(tool.cache_control for tool in r.tools or ()),
+}
+"""Wishes inside of messages and tools that not every API has words for, and whether a request has them."""
 
 
 def _asks_nothing(name: str, raw: Raw) -> bool:
@@ -419,6 +460,36 @@ def parse_arguments(text: str) -> dict[str, Any]:
     except (msgspec.DecodeError, RecursionError):
         return {"_raw": text}
     return value if isinstance(value, dict) else {"value": value}
+
+
+def limit_headers(patterns: Mapping[str, str]) -> dict[str, tuple[str, str, str]]:
+    """The headers of limits by the field of `Limits` they are for, from patterns with `{}` in them."""
+    return {
+        name: (p.format("limit"), p.format("remaining"), p.format("reset")) for name, p in patterns.items()
+    }
+
+
+def limits_of(
+    headers: Headers,
+    names: Mapping[str, tuple[str, str, str]],
+    seconds: Callable[[str], float | None],
+) -> Limits | None:
+    """The limits in the headers that `names` lists, None when they tell none.
+
+    `seconds` reads the text of a reset; a number below zero or garbage says nothing.
+    """
+    found = {}
+    for name, (limit, remaining, reset) in names.items():
+        if limit in headers or remaining in headers:
+            until = seconds(headers[reset]) if headers.get(reset) else None
+            window = Window(_count(headers.get(limit)), _count(headers.get(remaining)), until)
+            if window.limit is not None or window.remaining is not None:
+                found[name] = window
+    return Limits(**found) if found else None
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def plain_error(status: int, headers: Headers, body: bytes, message: str = "") -> UpstreamError:

@@ -1,4 +1,4 @@
-"""The Anthropic stand-in: /v1/messages, count_tokens, models (providers/anthropic.md, real-traffic.md).
+"""The Anthropic stand-in: /v1/messages, count_tokens, models.
 
 Rule of this file: routing and the native form of an answer. What is refused is in `anthropic_rules.py` and
 `anthropic_turns.py`.

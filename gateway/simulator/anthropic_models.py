@@ -1,4 +1,4 @@
-"""Anthropic's model families (providers/anthropic.md, section 7): data only.
+"""Anthropic's model families: data only.
 
 Rule of this file: a table and its look-up; what follows from it is in `anthropic_rules.py`.
 """

@@ -1,4 +1,4 @@
-"""The shapes of Anthropic's Messages request (providers/anthropic.md, section 2).
+"""The shapes of Anthropic's Messages request.
 
 Rule of this file: strict structs and the tables that say which block goes where. Content blocks and tools are
 dispatched by hand, because the API names the block's type in the path of an error.

@@ -1,4 +1,4 @@
-"""The order of Anthropic's messages and blocks (providers/anthropic.md, 2.1 and 2.2), and its thinking
+"""The order of Anthropic's messages and blocks, and its thinking
 signatures.
 
 Rule of this file: what a conversation may look like, as checks that raise Rejected. Ordering looks at the

@@ -1,4 +1,4 @@
-"""The Cursor stand-in: Cloud Agents API v1, with the life of agents and runs (providers/cursor.md).
+"""The Cursor stand-in: Cloud Agents API v1, with the life of agents and runs.
 
 Rule of this file: routing, what a call does, and which call a scripted fault hits. What is refused in a body
 is in `cursor_rules.py`, agents and runs are in `cursor_agents.py`, the events in `cursor_events.py`.

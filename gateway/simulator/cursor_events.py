@@ -1,4 +1,4 @@
-"""What a Cursor run tells on its stream: a turn as moments, and their framing (providers/cursor.md 3.3).
+"""What a Cursor run tells on its stream: a turn as moments, and their framing.
 
 Rule of this file: pure; times are seconds after the start of the run, and nobody looks at a clock here.
 """

@@ -1,4 +1,4 @@
-"""The models that Cursor's /v1/models lists (providers/cursor.md 3.2): data only.
+"""The models that Cursor's /v1/models lists: data only.
 
 Rule of this file: a table and its look-up. A few of the real list, one of each make: with a switch, with
 efforts, with none.

@@ -1,4 +1,4 @@
-"""What Cursor's Cloud Agents API refuses in a body or a query (providers/cursor.md 3, 3.1, 7).
+"""What Cursor's Cloud Agents API refuses in a body or a query.
 
 Rule of this file: checks over the shapes of `cursor_shapes.py` that raise Rejected; nothing is answered here,
 and nothing is known of the agents there are.

@@ -1,4 +1,4 @@
-"""The shapes of the bodies that Cursor's Cloud Agents API takes (providers/cursor.md 3.1).
+"""The shapes of the bodies that Cursor's Cloud Agents API takes.
 
 Rule of this file: strict structs only; what is wrong beyond the shape is in `cursor_rules.py`. Fields keep
 their wire names. A field that the document lacks is an error, so that whoever leaks one hears of it.

@@ -1,4 +1,4 @@
-"""The DeepSeek stand-in: chat, models and balance (providers/deepseek.md, real-traffic.md).
+"""The DeepSeek stand-in: chat, models and balance.
 
 Rule of this file: routing and the native form of an answer. What is refused is in `deepseek_rules.py`.
 Its oddities are always there, in their hardest form: blank lines and comments before an answer, `role` null

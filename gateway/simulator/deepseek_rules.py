@@ -1,4 +1,4 @@
-"""What DeepSeek's /chat/completions refuses, and how it says so (providers/deepseek.md 1 to 4, 6, 9).
+"""What DeepSeek's /chat/completions refuses, and how it says so.
 
 Rule of this file: a table of checks over the shapes of `deepseek_shapes.py` that raise Rejected; nothing is
 answered here.

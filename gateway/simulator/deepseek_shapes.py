@@ -1,4 +1,4 @@
-"""The shapes of DeepSeek's /chat/completions request (providers/deepseek.md 3, 4, 9).
+"""The shapes of DeepSeek's /chat/completions request.
 
 Rule of this file: strict structs only; what is wrong beyond the shape is in `deepseek_rules.py`. Stricter
 than DeepSeek in one thing: a field that its schema lacks is an error, so that whoever leaks one hears of it.

@@ -1,4 +1,4 @@
-"""The Gemini stand-in: generateContent, streamGenerateContent, countTokens, models (providers/gemini.md).
+"""The Gemini stand-in: generateContent, streamGenerateContent, countTokens, models.
 
 Rule of this file: routing and the native form of an answer. What is refused is in `gemini_rules.py` and
 `gemini_turns.py`; embeddings are in `gemini_embeddings.py`.

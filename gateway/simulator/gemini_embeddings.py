@@ -1,4 +1,4 @@
-"""Gemini's embedContent and batchEmbedContents: what they refuse, and their answers (providers/gemini.md 11).
+"""Gemini's embedContent and batchEmbedContents: what they refuse, and their answers.
 
 Rule of this file: everything about these two methods; the models are in `gemini_models.py`.
 """

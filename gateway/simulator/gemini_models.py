@@ -1,4 +1,4 @@
-"""Gemini's model families (providers/gemini.md, sections 3, 6, 9, 12): data only.
+"""Gemini's model families: data only.
 
 Rule of this file: a table and its look-up; what follows from it is in `gemini_rules.py`.
 """

@@ -1,4 +1,4 @@
-"""What Gemini's generateContent refuses, and how it says so (providers/gemini.md, sections 1 to 6, 9, 10).
+"""What Gemini's generateContent refuses, and how it says so.
 
 Rule of this file: tables of checks over the shapes of `gemini_shapes.py` that raise Rejected. The order of
 contents and the thought signatures are in `gemini_turns.py`.

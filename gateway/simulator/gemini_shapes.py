@@ -1,4 +1,4 @@
-"""The shapes of Gemini's generateContent request (providers/gemini.md, section 2).
+"""The shapes of Gemini's generateContent request.
 
 Rule of this file: strict structs in camelCase. As with every protobuf API nothing is required by shape; what
 must be there is in `gemini_rules.py`. `camelled` turns the snake_case form, which the API takes too, into

@@ -1,4 +1,4 @@
-"""The order of Gemini's contents and its thought signatures (providers/gemini.md, sections 2.1 and 5).
+"""The order of Gemini's contents and its thought signatures.
 
 Rule of this file: what a conversation may look like, as checks that raise Rejected.
 """

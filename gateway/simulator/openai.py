@@ -1,4 +1,4 @@
-"""The OpenAI stand-in: chat/completions, embeddings and models (providers/openai.md, real-traffic.md).
+"""The OpenAI stand-in: chat/completions, embeddings and models.
 
 Rule of this file: routing and the native form of an answer. What is refused is in `openai_rules.py`;
 /v1/responses is in `openai_responses.py`, /v1/embeddings in `openai_embeddings.py`.

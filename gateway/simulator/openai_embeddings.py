@@ -1,4 +1,4 @@
-"""OpenAI's /v1/embeddings: what it refuses, and its answer (providers/openai.md A10, and the SDK's words).
+"""OpenAI's /v1/embeddings: what it refuses, and its answer.
 
 Rule of this file: everything about this one path; the models are in `openai_models.py`.
 """

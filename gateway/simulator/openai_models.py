@@ -1,4 +1,4 @@
-"""OpenAI's model families as the documents describe them (providers/openai.md B2, B3): data only.
+"""OpenAI's model families as the documents describe them: data only.
 
 Rule of this file: a table and its look-up. Prefixes are tried longest first; a date suffix is part of no
 prefix.

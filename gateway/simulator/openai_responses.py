@@ -1,4 +1,4 @@
-"""The OpenAI stand-in's /v1/responses (providers/openai.md A11).
+"""The OpenAI stand-in's /v1/responses.
 
 Rule of this file: what a call asks, and the native form of an answer; what is refused is in
 `openai_responses_rules.py`. A thought is shown as a summary when the call asks for one, and comes encrypted

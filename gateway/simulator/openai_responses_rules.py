@@ -1,4 +1,4 @@
-"""What OpenAI's /v1/responses refuses, and how it says so (providers/openai.md A11, B3).
+"""What OpenAI's /v1/responses refuses, and how it says so.
 
 Rule of this file: a table of checks over the shapes of `openai_responses_shapes.py` that raise Rejected;
 nothing is answered here.

@@ -1,4 +1,4 @@
-"""The shapes of OpenAI's /v1/responses request (providers/openai.md A11).
+"""The shapes of OpenAI's /v1/responses request.
 
 Rule of this file: strict structs only; what is wrong beyond the shape is in `openai_responses_rules.py`. What
 the real API has and the simulator does not (stored conversations, background, hosted tools) is left out.

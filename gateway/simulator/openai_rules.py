@@ -1,4 +1,4 @@
-"""What OpenAI's /v1/chat/completions refuses, and how it says so (providers/openai.md A2 to A4, B3, B4).
+"""What OpenAI's /v1/chat/completions refuses, and how it says so.
 
 Rule of this file: a table of checks over the shapes of `openai_shapes.py` that raise Rejected; nothing is
 answered here.

@@ -1,4 +1,4 @@
-"""The shapes of OpenAI's /v1/chat/completions request (providers/openai.md A2 to A4).
+"""The shapes of OpenAI's /v1/chat/completions request.
 
 Rule of this file: strict structs only; what is wrong beyond the shape is in `openai_rules.py`.
 """

@@ -1,4 +1,4 @@
-"""The stand-in for Qwen: DashScope's native API, both generation paths and the models (providers/qwen.md).
+"""The stand-in for Qwen: DashScope's native API, both generation paths and the models.
 
 Rule of this file: routing, errors and what a request asks for. What is refused is in `qwen_rules.py`, the
 native form of an answer in `qwen_answers.py`.

@@ -1,4 +1,4 @@
-"""One turn in DashScope's native form: a document, or the events of a stream (providers/qwen.md 5, 6).
+"""One turn in DashScope's native form: a document, or the events of a stream.
 
 Rule of this file: the answer only; it reads a checked request and refuses nothing. Its oddities are always
 there, in their hardest form: content is text on the one path and a list on the other, [] when empty; the

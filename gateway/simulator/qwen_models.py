@@ -1,4 +1,4 @@
-"""Qwen's models as Model Studio serves them (providers/qwen.md 2, 4, 8): data only.
+"""Qwen's models as Model Studio serves them: data only.
 
 Rule of this file: a table and its look-up; what follows from it is in `qwen_rules.py`. Where the document
 says "some models" the choice is made here, and the older hybrid models are the strict ones.

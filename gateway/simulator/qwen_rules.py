@@ -1,4 +1,4 @@
-"""What DashScope's native generation refuses, and how it says so (providers/qwen.md 0, 2, 3, 4, 7).
+"""What DashScope's native generation refuses, and how it says so.
 
 Rule of this file: a table of checks over the shapes of `qwen_shapes.py` and the families of `qwen_models.py`
 that raise Rejected; nothing is answered here.

@@ -1,4 +1,4 @@
-"""The shapes of DashScope's native generation request (providers/qwen.md 3, 4).
+"""The shapes of DashScope's native generation request.
 
 Rule of this file: strict structs only; what is wrong beyond the shape is in `qwen_rules.py`. Stricter than
 DashScope in one thing: a parameter that its documents lack is an error, so that whoever leaks one hears.

@@ -26,6 +26,7 @@ from ..providers.base import (
     Follow,
     HttpRequest,
     Left,
+    Pace,
     Reply,
     Step,
     Wait,
@@ -65,6 +66,8 @@ class Call(Exchange):
         self._fetching: asyncio.Task[Reply] | None = None
         self._response: Response | None = None
         self._sent = False
+        self._pace = provider.pace
+        self._turns = self._kept = 0  # calls whose turn has come already: of the answer, of cleaning up
         self._said: list[Chunk] = []  # what the conversation itself adds to the answer
         self._held: list[Chunk] = []  # read while waiting for the first content
         self._decoder = sse.Decoder()
@@ -166,8 +169,11 @@ class Call(Exchange):
 
     async def _do(self, step: Fetch | Wait) -> Reply | None:
         self._composed = True
+        within = None
+        if isinstance(step, Fetch):
+            within = step.within
+            await self._prepare(step.http, within)
         left = self._watchdog.left
-        within = step.within if isinstance(step, Fetch) else None
         try:
             async with asyncio.timeout(left if within is None else min(left, within)):
                 if isinstance(step, Wait):
@@ -184,8 +190,7 @@ class Call(Exchange):
 
     async def _fetch(self, http: HttpRequest) -> Reply:
         """The answer to a call that goes on when this one is given up."""
-        self._prepare(http)
-        self._fetching = asyncio.create_task(self._endpoint.fetch(http))
+        self._fetching = asyncio.create_task(self._endpoint.fetch(http, in_turn=True))
         try:
             reply = await asyncio.shield(self._fetching)
         except UpstreamError:
@@ -196,13 +201,13 @@ class Call(Exchange):
 
     async def _open(self, http: HttpRequest) -> None:
         """Sends, and gets ready to read. Raises `UpstreamError` for an answer that is none."""
-        self._prepare(http)
+        await self._prepare(http)
         self.dropped = http.dropped
-        await self._endpoint.turn()
         with self._watchdog:
             response = self._response = await self._endpoint.send(http)
             if self.timings.connect is None:
                 self.timings.connect = response.connect
+            self.limits = self._endpoint.provider.parse_limits(response.headers) or self.limits
             if not 200 <= response.status < 300:
                 raise await self._endpoint.error_of(response)
         _check_type(http, response)
@@ -210,11 +215,26 @@ class Call(Exchange):
             self._said = [await self._whole()]
             self._ended = True
 
-    def _prepare(self, http: HttpRequest) -> None:
-        """Refuses what a strict client does not want left out. Raises `UpstreamError`."""
+    async def _prepare(self, http: HttpRequest, within: float | None = None) -> None:
+        """Refuses what a strict client does not want left out, and waits for the call's turn.
+
+        Raises `UpstreamError`.
+        """
         if self._request.strict and http.dropped:
             raise self._endpoint.too_strict(http.dropped, self.target.model)
+        if self._pace is not None:
+            left = self._watchdog.left
+            await self._turn(self._pace, left if within is None else min(left, within))
         self._sent = True
+
+    async def _turn(self, pace: Pace, within: float) -> None:
+        if not self._sent:  # all that this answer will need, before anything of it is made
+            await self._endpoint.turn(pace.per_answer, within)
+            self._turns, self._kept = pace.per_answer - pace.kept, pace.kept
+        if self._turns == 0:
+            await self._endpoint.turn(1, within)
+            self._turns = 1
+        self._turns -= 1
 
     async def _forget(self) -> None:
         """Leaves a call that failed or is over, so that another one starts from nothing."""
@@ -258,7 +278,9 @@ class Call(Exchange):
 
     async def _aside(self, step: Fetch | Wait) -> Reply | None:
         if isinstance(step, Fetch):
-            return await self._endpoint.fetch(step.http)
+            in_turn = self._kept > 0
+            self._kept -= in_turn
+            return await self._endpoint.fetch(step.http, in_turn=in_turn)
         await asyncio.sleep(step.seconds)
         return None
 

@@ -31,6 +31,15 @@ MAX_PAGES = 20
 """Most pages of a provider's list of models that are read."""
 FAREWELL_SECONDS = 5.0
 """How long closing waits for what conversations still have to clean up at the provider."""
+_CALLERS = frozenset(
+    (
+        ErrorKind.BAD_REQUEST,
+        ErrorKind.UNSUPPORTED,
+        ErrorKind.CONTENT_FILTER,
+        ErrorKind.CONTEXT_LENGTH,
+        ErrorKind.TOO_LARGE,
+    )
+)
 NOBODY = "00000000-0000-4000-8000-000000000000"
 """The nonce of a conversation that is only looked at."""
 _USER_INFO = re.compile(r"//[^/?#@]*@")
@@ -169,9 +178,10 @@ class Upstream:
         await self._endpoint.aclose()
 
     def record(self, error: UpstreamError | None) -> None:
-        """Notes how a call ended: None is a whole answer."""
+        """Notes how a call ended: None is a whole answer. The caller's mistakes are not this provider's."""
         if error is None:
             self.answered += 1
+        if error is None or error.kind in _CALLERS:
             return
         self.failed += 1
         self.last_failure = Failure(error.kind, error.message, time.time())

@@ -6,7 +6,6 @@ answer is, is `call`'s.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,13 +14,13 @@ from functools import partial
 from typing import Any, TypedDict, Unpack
 
 import msgspec
-from aiolimiter import AsyncLimiter
 
 from .. import __version__, sse
 from ..errors import POLICY, ErrorKind, UpstreamError, redact
 from ..providers.base import HttpRequest, Provider, Reply
 from .timers import Timeouts, Watchdog
 from .transport import Response, Transport
+from .turns import Turns
 
 MAX_BODY = 32 << 20
 """Largest answer that is not a stream, in bytes after decompression."""
@@ -59,7 +58,7 @@ class Endpoint:
         self._base_url = (access.get("base_url") or provider.base_url).rstrip("/")
         self._key = key
         self._key_source = access.get("key_source")
-        self._pace = AsyncLimiter(provider.pace, 60) if provider.pace else None
+        self._turns = Turns(provider.pace) if provider.pace else None
         self._headers = {
             "accept-encoding": "identity",
             "user-agent": f"local-llm-gateway/{__version__}",
@@ -87,23 +86,21 @@ class Endpoint:
         hidden = self.provider.auth("***") if self._key else {}
         return {**self.headers(http), **hidden}
 
-    async def turn(self) -> None:
-        """Waits until the API takes another call, where it takes few. Raises `UpstreamError`."""
-        if self._pace is None:
-            return
-        try:
-            async with asyncio.timeout(self.timeouts.total):
-                await self._pace.acquire()
-        except TimeoutError:
-            waited = f"its {self.provider.pace} calls a minute left no turn in {self.timeouts.total:g} s"
-            raise UpstreamError(ErrorKind.RATE_LIMIT, waited) from None
+    async def turn(self, calls: int, within: float) -> None:
+        """Waits until the API takes so many calls more, where it takes few. Raises `UpstreamError`."""
+        if self._turns is not None:
+            await self._turns.take(calls, within)
 
-    async def fetch(self, http: HttpRequest) -> Reply:
-        """The whole answer to `http`, whose status is a good one. Raises `UpstreamError`."""
+    async def fetch(self, http: HttpRequest, *, in_turn: bool = False) -> Reply:
+        """The whole answer to `http`, whose status is a good one; `in_turn` when its turn has come already.
+
+        Raises `UpstreamError`.
+        """
         watchdog: Watchdog | None = None
         response: Response | None = None
         try:
-            await self.turn()
+            if not in_turn:
+                await self.turn(1, self.timeouts.total)
             watchdog = Watchdog(self.timeouts)
             with watchdog:
                 response = await self.send(http)

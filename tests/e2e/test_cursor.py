@@ -236,13 +236,50 @@ async def test_its_key_is_in_no_log(
 
 
 async def test_calls_keep_the_pace_of_the_api(shared_sim: Simulator, sim: Simulator):
-    """Two calls a minute: the chat whose third call finds no turn in time is told to come back."""
-    slow = FAST.replace("10000", "2").replace("idle = 0.3", "idle = 0.3\ntotal = 0.5")
+    """Five calls a minute are one chat: the next is told to come back, and no agent is made for it."""
+    slow = FAST.replace("10000", "5").replace("idle = 0.3", "idle = 0.3\ntotal = 0.5")
     sim.script("cursor", HELLO, HELLO)
     async with serving(pointed_at(shared_sim, slow)) as address, plain_client(address) as http:
         assert (await http.post(CHAT, json=body())).status_code == 200
         late = await http.post(CHAT, json=body())
-        assert late.status_code in (429, 504)
-        assert called(sim) == ["POST agents", "GET stream"]
-        for agent in sim.stand_in("cursor").agents:  # it is put away at the pace of the API: not in this test
-            agent.archived = True
+        assert (late.status_code, late.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        await until(lambda: len(called(sim)) == 3)
+        assert called(sim) == ["POST agents", "GET stream", "POST archive"]
+
+
+async def test_many_who_leave_at_once_leave_no_agent_behind(http: httpx2.AsyncClient, sim: Simulator):
+    sim.always("cursor", ENDLESS)
+
+    async def leave() -> None:
+        async with http.stream("POST", CHAT, json=body(stream=True)) as answer:
+            async for line in answer.aiter_lines():
+                if "Hello" in line:
+                    return
+
+    await asyncio.gather(*(leave() for _ in range(12)))
+    await until(lambda: called(sim).count("POST archive") == 12)
+    assert called(sim).count("POST cancel") == 12
+
+
+async def test_stopping_the_gateway_leaves_no_agent_behind(shared_sim: Simulator, sim: Simulator):
+    sim.always("cursor", ENDLESS)
+    usual = FAST.replace("calls_per_minute = 10000", "calls_per_minute = 20")
+    async with (
+        serving(pointed_at(shared_sim, usual)) as address,
+        plain_client(address) as http,
+        http.stream("POST", CHAT, json=body(stream=True)) as answer,
+    ):
+        async for line in answer.aiter_lines():
+            if "Hello" in line:
+                break
+    assert {"POST cancel", "POST archive"} <= {*called(sim)}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_effort_that_the_model_takes_is_no_loss(shared_sim: Simulator, sim: Simulator, times: int):
+    """A strict client is refused for what really gets lost, whatever the gateway knows of the models yet."""
+    async with serving(pointed_at(shared_sim, FAST)) as address, plain_client(address) as http:
+        for _ in range(times):
+            asked = body(model="cursor/gpt-5.6-sol", reasoning_effort="high")
+            answer = await http.post(CHAT, json=asked, headers={"x-gateway-strict": "1"})
+            assert answer.status_code == 200, answer.text

@@ -177,3 +177,27 @@ def decode(provider: Provider, chat: ChatRequest, pieces: list[bytes]) -> list[C
             if chunk.last:
                 break
     return chunks
+
+
+MARK = {"type": "ephemeral"}
+PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+WISHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # name → a request without the wish, and with it
+    "messages.name": ({"messages": [user("Hi")]}, {"messages": [user("Hi") | {"name": "ann"}]}),
+    "messages.image_url.detail": (
+        {"messages": [user([PICTURE])]},
+        {"messages": [user([{**PICTURE, "image_url": PICTURE["image_url"] | {"detail": "high"}}])]},
+    ),
+    "messages.cache_control": (
+        {"messages": [user([{"type": "text", "text": "Hi"}])]},
+        {"messages": [user([{"type": "text", "text": "Hi", "cache_control": MARK}])]},
+    ),
+    "messages.prompt_cache_breakpoint": (
+        {"messages": [user([{"type": "text", "text": "Hi"}])]},
+        {"messages": [user([{"type": "text", "text": "Hi", "prompt_cache_breakpoint": {"mode": "x"}}])]},
+    ),
+    "tools.cache_control": (
+        {"messages": [user("Hi")], "tools": [WEATHER]},
+        {"messages": [user("Hi")], "tools": [WEATHER | {"cache_control": MARK}]},
+    ),
+}
+"""Wishes inside of messages and tools, as `base.INSIDE` names them."""

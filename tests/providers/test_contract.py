@@ -15,10 +15,10 @@ import pytest
 from gateway.chat import ChatRequest, Chunk, fold
 from gateway.errors import ErrorKind, UpstreamError
 from gateway.providers import PROVIDERS
-from gateway.providers.base import HttpRequest, Provider, needs
+from gateway.providers.base import INSIDE, HttpRequest, Provider, needs
 from gateway.sse import Event
 
-from .cases import CASES, FIXTURES, GATEWAY_FIELDS, SAMPLES, decode, request, user
+from .cases import CASES, FIXTURES, GATEWAY_FIELDS, SAMPLES, WISHES, decode, request, user
 
 KEY = "sim-Key+with/odd=chars"
 providers = pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)
@@ -125,6 +125,22 @@ def test_no_field_is_dropped_in_silence(name: str, field: str):
     same = (before.path, before.body, before.headers) == (after.path, after.body, after.headers)
     assert not same or field in after.dropped
     assert field not in GATEWAY_FIELDS
+
+
+INNER = [(n, w) for n, p in PROVIDERS.items() for w in WISHES if can(p, WISHES[w][1])]
+
+
+def test_every_wish_inside_has_a_sample():
+    assert WISHES.keys() == INSIDE.keys()
+
+
+@pytest.mark.parametrize(("name", "wish"), INNER)
+def test_no_wish_inside_is_dropped_in_silence(name: str, wish: str):
+    """What a message or a tool asks for besides changes the native request, or is named as dropped."""
+    provider = PROVIDERS[name]
+    before, after = (provider.build_request(chat_for(provider, body)) for body in WISHES[wish])
+    assert before.body != after.body or wish in after.dropped
+    assert wish not in before.dropped
 
 
 @providers

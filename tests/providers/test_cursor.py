@@ -14,7 +14,7 @@ import pytest
 from gateway import settings
 from gateway.chat import ChatRequest
 from gateway.errors import ErrorKind, SettingsError, UpstreamError, redact
-from gateway.providers.base import HttpRequest, Provider
+from gateway.providers.base import INSIDE, HttpRequest, Pace, Provider
 from gateway.providers.cursor import configure
 from gateway.providers.cursor.errors import KIND_BY_CODE
 from gateway.providers.cursor.models import by_name, parameters, wants_parameters
@@ -164,7 +164,7 @@ def test_golden_20_what_an_agent_has_no_words_for_is_named():
     http = build_request(chat(body))
     assert http.dropped == ("temperature", "stop", "max_tokens", "unheard_of")
     assert http.body == build_request(chat({})).body
-    for name in IGNORES:
+    for name in IGNORES - INSIDE.keys():
         assert build_request(chat({name: SAMPLES[name]})).dropped == (name,)
 
 
@@ -441,7 +441,7 @@ def test_golden_27_it_is_never_chosen_by_itself():
 
 
 def test_limits_and_the_cheapest_call():
-    assert CURSOR.pace == 20
+    assert CURSOR.pace == Pace(20, per_answer=4, kept=2)
     assert CURSOR.timeouts["first_byte"] == 180
     assert CURSOR.timeouts["idle"] >= 4 * 15  # heartbeats
     health = CURSOR.health_request
@@ -454,7 +454,7 @@ def configured(**options: Any) -> Provider:
 
 
 def test_options_do_what_they_say():
-    assert configured(calls_per_minute=60).pace == 60
+    assert configured(calls_per_minute=60).pace == Pace(60, per_answer=4, kept=2)
     assert body_of(configured(mode="plan").build_request(chat({})))["mode"] == "plan"
     bound = body_of(configured(repository="https://github.com/a/b").build_request(chat({})))
     assert (bound["repos"], bound["autoCreatePR"]) == ([{"url": "https://github.com/a/b"}], False)

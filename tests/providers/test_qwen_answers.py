@@ -132,8 +132,9 @@ def test_golden_06_content_in_lists():
 
 
 def test_golden_07_repetitions_are_cut_off():
+    """The second piece waits for the third, which tells that it is no increment."""
     chunks = read(*(frame(content=text) for text in ("He", "Hello", "Hello!")), frame("stop"))
-    assert [c.text for c in chunks if c.text] == ["He", "llo", "!"]
+    assert [c.text for c in chunks if c.text] == ["He", "llo!"]
     whole = read(
         *(frame(reasoning_content=text) for text in ("So", "So it", "So it is")),
         frame(reasoning_content="So it is", content=[{"text": "Yes"}]),
@@ -149,6 +150,8 @@ REPEATED: list[tuple[list[str], list[str], str]] = [  # increments → the text;
     (["ha", "ha", "ha!"], ["ha", "haha", "hahaha!"], "hahaha!"),
     (["Yes"], ["Yes"], "Yes"),
     (["  ", "  return"], ["  ", "    return"], "    return"),
+    (["研究", "研究生", "。"], ["研究", "研究研究生", "研究研究生。"], "研究研究生。"),
+    (["na", "nana"], ["na", "nanana"], "nanana"),
 ]
 
 
@@ -164,7 +167,7 @@ def test_the_last_piece_may_say_that_it_is_the_last():
     assert fold(read(frame(content="1"), frame("stop", content="10"))).text == "110"
     assert fold(read(frame(content="Yes"), frame("stop", content="Yes"))).text == "Yes"
     odd = read(*(frame(content=text) for text in ("He", "Hello", "Other")), frame("stop"))
-    assert fold(odd).text == "HelloOther"  # nothing that was said gets lost
+    assert fold(odd).text == "HeHelloOther"  # nothing that was said gets lost
 
 
 letters = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=4)
@@ -172,8 +175,8 @@ letters = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_
 
 @given(st.lists(letters, min_size=1, max_size=8))
 def test_increments_stay_as_they_are(pieces: list[str]):
-    """Increments are delivered whole, as long as the second does not begin with all of the first."""
-    if len(pieces) > 1 and pieces[1].startswith(pieces[0]):
+    """Increments are delivered whole, as long as the first three do not each begin with the one before."""
+    if len(pieces) > 2 and pieces[1].startswith(pieces[0]) and pieces[2].startswith(pieces[1]):
         pieces = ["·", *pieces]
     grown = Growing()
     assert "".join([*map(grown.add, pieces), grown.add("", ended=True)]) == "".join(pieces)
@@ -234,6 +237,22 @@ def test_golden_09_fragments_with_an_index():
     named = [delta for c in chunks for delta in c.tool_calls if delta.id or delta.name]
     assert [(d.index, d.id, d.name) for d in named] == [(0, *CALLS[0][:2]), (1, *CALLS[1][:2])]
     assert fold(chunks).finish_reason == "tool_calls"
+
+
+def test_calls_that_share_an_index_or_have_none_are_kept_apart():
+    """Servers number all parallel calls 0; another id, or without ids another name, is another call."""
+    same = [
+        {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x":1}'}},
+        {"index": 0, "id": "b", "function": {"name": "g", "arguments": '{"y":'}},
+        {"index": 0, "id": "", "function": {"arguments": "2}"}},
+    ]
+    none = [
+        {"function": {"name": "f", "arguments": '{"x":1}'}},
+        {"function": {"name": "g", "arguments": '{"y":2}'}},
+    ]
+    for calls in (same, none):
+        whole = fold(read(*(frame(tool_calls=[call]) for call in calls), frame("tool_calls")))
+        assert [(c.name, c.arguments) for c in whole.tool_calls] == [("f", '{"x":1}'), ("g", '{"y":2}')]
 
 
 def test_golden_10_fragments_without_an_index_that_repeat():

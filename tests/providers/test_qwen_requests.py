@@ -137,8 +137,12 @@ def test_cache_marks_stand_beside_parts():
         {"tools": [{**CLOCK, "cache_control": MARK}]},
     ):
         lost = build(PLUS, **fields)
-        assert lost.dropped == ("cache_control",)
+        assert lost.dropped == (f"{next(iter(fields))}.cache_control",)
         assert b"ephemeral" not in lost.body
+
+
+def test_a_switch_that_is_none_is_named():
+    assert build(enable_thinking="yes").dropped == ("enable_thinking",)
 
 
 def test_what_a_message_has_no_words_for_is_named_or_refused():

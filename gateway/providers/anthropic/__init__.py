@@ -19,7 +19,7 @@ from ...chat import AssistantMessage, ChatRequest, Message
 from ...errors import ErrorKind, UpstreamError
 from ..base import Context, Conversation, HttpRequest, ModelInfo, ModelPage, Provider
 from .answers import event_decoder, parse_response
-from .errors import parse_error
+from .errors import parse_error, parse_limits
 from .models import binds, capabilities, family
 from .requests import AnthropicOptions, build_request
 
@@ -145,6 +145,7 @@ PROVIDER = Provider(
     parse_response=parse_response,
     event_decoder=event_decoder,
     parse_error=parse_error,
+    parse_limits=parse_limits,
     models_request=_models_request(AnthropicOptions()),
     parse_models=partial(_parse_models, AnthropicOptions()),
     capabilities=capabilities,

@@ -7,13 +7,16 @@ limits" of Anthropic's API reference.
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 
 import msgspec
 
 from ...chat import Json
 from ...errors import ErrorKind, UpstreamError, kind_of_status
-from ..base import Headers, plain_error, retry_after
+from ...limits import Limits
+from ..base import Headers, limit_headers, limits_of, plain_error, retry_after
 
 STATUS_BY_TYPE = {  # for errors in a stream, which have no status of their own
     "invalid_request_error": 400,
@@ -85,3 +88,32 @@ def _kind(status: int, details: Any, message: str) -> ErrorKind:
             if pattern.search(message):
                 return kind
     return kind_of_status(status)
+
+
+# ── limits ─────────────────────────────────────────────────────────────────────────────────────────────
+
+_LIMITS = limit_headers(
+    {
+        "requests": "anthropic-ratelimit-requests-{}",
+        "tokens": "anthropic-ratelimit-tokens-{}",
+        "input_tokens": "anthropic-ratelimit-input-tokens-{}",
+        "output_tokens": "anthropic-ratelimit-output-tokens-{}",
+    }
+)
+
+
+def parse_limits(headers: Headers) -> Limits | None:
+    """What is left of the account's limits, by the headers of an answer; resets count from its own date."""
+    answered = parsedate_tz(headers.get("date", ""))
+    now = mktime_tz(answered) if answered else None
+
+    def seconds(moment: str) -> float | None:
+        try:
+            then = datetime.fromisoformat(moment)
+        except ValueError:
+            return None
+        if now is None or then.tzinfo is None:
+            return None
+        return max(0.0, then.timestamp() - now)
+
+    return limits_of(headers, _LIMITS, seconds)

@@ -32,6 +32,9 @@ PATH = "/v1/messages"
 
 IGNORES = frozenset(
     (
+        "messages.name",
+        "messages.image_url.detail",
+        "messages.prompt_cache_breakpoint",
         "frequency_penalty",
         "logit_bias",
         "logprobs",

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from ..base import Capabilities, HttpRequest, Provider
+from ..base import Capabilities, HttpRequest, Pace, Provider
 from .conversation import conversation
 from .errors import parse_error
 from .models import MODELS_REQUEST, USUAL, parse_models
@@ -38,13 +38,18 @@ def auth(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
+def _pace(calls: int) -> Pace:
+    """Making the agent, its stream, cancelling and putting away; what else a run needs comes in turn."""
+    return Pace(calls, per_answer=4, kept=2)
+
+
 def configure(options: CursorOptions) -> Provider:
     """The provider with these options."""
     return replace(
         PROVIDER,
         build_request=partial(build_request, options=options),
         conversation=partial(conversation, options),
-        pace=options.calls_per_minute,
+        pace=_pace(options.calls_per_minute),
     )
 
 
@@ -65,7 +70,7 @@ PROVIDER = Provider(
     default_model=USUAL,
     spontaneous=False,
     timeouts=TIMEOUTS,
-    pace=CALLS_PER_MINUTE,
+    pace=_pace(CALLS_PER_MINUTE),
     health_request=HttpRequest(method="GET", path="/v1/me"),
     options=CursorOptions,
     configure=configure,

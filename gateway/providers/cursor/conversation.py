@@ -17,7 +17,7 @@ from ...errors import ErrorKind, UpstreamError
 from ..base import Context, Conversation, Fetch, Follow, HttpRequest, Left, Provider, Reply, Step, Wait
 from . import requests
 from .errors import AGENT_EXISTS, BAD_EVENT_ID, EXPIRED_STREAM
-from .models import MODELS_REQUEST, Listed, by_name, wants_parameters
+from .models import MODELS_REQUEST, PARAMETERS, Listed, by_name, wants_parameters
 from .requests import CursorOptions
 from .run import FINISHED, OVER, Agent, Created, Reading, Run, parse_usage, run_of, understood
 
@@ -135,9 +135,9 @@ class _Chat:
     def _asked(self) -> Steps[HttpRequest]:
         """The request that makes the agent; for a parameter of its model it takes the list of models."""
         http = self._request_for(self._listed())
-        if "models" not in self._learned and wants_parameters(self._request):
+        if self._listed() is None and wants_parameters(self._request):
             try:
-                yield from self._learn(http.dropped)
+                yield from self._learn(tuple(name for name in http.dropped if name not in PARAMETERS))
             except UpstreamError:
                 return http  # an effort is no reason to fail: it is named as dropped
             http = self._request_for(self._listed())

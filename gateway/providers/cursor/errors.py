@@ -28,12 +28,11 @@ KIND_BY_CODE = {
     "api_key_not_found": ErrorKind.AUTH,
     "forbidden": ErrorKind.AUTH,
     "role_forbidden": ErrorKind.AUTH,
-    # the key is good and the request as well, but the account is not set up for it: the next target may be
-    "plan_required": ErrorKind.CONFLICT,
-    "feature_unavailable": ErrorKind.CONFLICT,
-    "repository_access": ErrorKind.CONFLICT,
-    "repository_required": ErrorKind.CONFLICT,
-    "integration_not_connected": ErrorKind.CONFLICT,
+    "plan_required": ErrorKind.FORBIDDEN,
+    "feature_unavailable": ErrorKind.FORBIDDEN,
+    "repository_access": ErrorKind.FORBIDDEN,
+    "repository_required": ErrorKind.FORBIDDEN,
+    "integration_not_connected": ErrorKind.FORBIDDEN,
     "usage_limit_exceeded": ErrorKind.QUOTA,
     # a client asked for a model, not for an agent or a run: that one of these is gone is no 404 of its own
     "agent_not_found": ErrorKind.SERVER,

@@ -31,6 +31,10 @@ CALLS_PER_MINUTE = 20
 
 IGNORES = frozenset(
     (
+        "messages.name",
+        "messages.image_url.detail",
+        "messages.cache_control",
+        "messages.prompt_cache_breakpoint",
         "temperature",
         "top_p",
         "presence_penalty",
@@ -60,14 +64,14 @@ class CursorOptions(Options, frozen=True, forbid_unknown_fields=True):
     """`mode`: what agents are started as: `agent` answers, `plan` tends to draft plans
     `preamble`: whether a written-out conversation begins with the advice to answer in text alone
     `cleanup`: what becomes of an agent after its answer: `archive`, `delete` or `keep`
-    `calls_per_minute`: calls of all kinds that the account may make; one chat takes three to five
+    `calls_per_minute`: calls of all kinds that the account may make, from 5 on; a chat takes four at once
     `repository`: the address of a repository to work in, for accounts that allow no agent without one
     """
 
     mode: Literal["agent", "plan"] = "agent"
     preamble: bool = True
     cleanup: Literal["archive", "delete", "keep"] = "archive"
-    calls_per_minute: Annotated[int, Meta(ge=1)] = CALLS_PER_MINUTE
+    calls_per_minute: Annotated[int, Meta(ge=5)] = CALLS_PER_MINUTE
     repository: str | None = None
 
 

@@ -63,6 +63,9 @@ OWN_FIELDS = ("thinking", "user_id")
 PASSED = ("stream", "temperature", "top_p", "stop", "logprobs", "top_logprobs", "response_format")
 IGNORES = frozenset(
     (
+        "messages.cache_control",
+        "messages.prompt_cache_breakpoint",
+        "tools.cache_control",
         "presence_penalty",
         "frequency_penalty",
         "logit_bias",

@@ -40,6 +40,10 @@ from .requests import Draft, GeminiOptions
 
 IGNORES = frozenset(
     (
+        "messages.name",
+        "messages.cache_control",
+        "messages.prompt_cache_breakpoint",
+        "tools.cache_control",
         "logit_bias",
         "prediction",
         "verbosity",

@@ -48,7 +48,7 @@ class Rule(NamedTuple):
 RULES = (  # the first that matches counts; then the status alone
     Rule(400, r"API_KEY_INVALID|api key (not valid|expired)", ErrorKind.AUTH),
     Rule(400, r"number of tokens allowed", ErrorKind.CONTEXT_LENGTH),
-    Rule(400, r"location is not supported", ErrorKind.AUTH),
+    Rule(400, r"location is not supported", ErrorKind.FORBIDDEN),
     Rule(400, r"FAILED_PRECONDITION(.|\n)*billing", ErrorKind.QUOTA),
     Rule(400, r"payload size exceeds", ErrorKind.TOO_LARGE),
     # a daily quota comes with a short retryDelay all the same, and a limit of 0 never ends

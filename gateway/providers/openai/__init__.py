@@ -20,6 +20,7 @@ from msgspec import Meta, Raw, Struct
 from ...chat import ChatRequest, Json
 from ...errors import UpstreamError
 from ..base import (
+    INSIDE,
     Context,
     Conversation,
     HttpRequest,
@@ -32,7 +33,7 @@ from ..base import (
 )
 from . import embeddings, responses, responses_answers
 from .answers import event_decoder, parse_response
-from .errors import parse_error
+from .errors import parse_error, parse_limits
 from .responses_input import has_reasoning, without_reasoning
 
 PATH = "/chat/completions"
@@ -142,6 +143,7 @@ def build_request(request: ChatRequest) -> HttpRequest:
         if name in wire and any(mark in bytes(wire[name]) for mark in _MARKS):
             wire[name] = _CLEANED[name](wire[name])
     lost = _apply_model_rules(wire, request)
+    lost += [name for name in ("messages.cache_control", "tools.cache_control") if INSIDE[name](request)]
     return HttpRequest(path=PATH, body=json_body(wire), stream=bool(request.stream), dropped=tuple(lost))
 
 
@@ -285,6 +287,7 @@ _COMPATIBLE = Provider(
     parse_response=parse_response,
     event_decoder=event_decoder,
     parse_error=parse_error,
+    parse_limits=parse_limits,
     models_request=HttpRequest(method="GET", path="/models"),
     parse_models=parse_models,
     embeddings=embeddings.COMPATIBLE,

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from ...errors import ErrorKind, UpstreamError, kind_of_status
-from ..base import Headers, plain_error, retry_after
+from ...limits import Limits
+from ..base import Headers, limit_headers, limits_of, plain_error, retry_after
 
 _KIND_BY_CODE = {
     "context_length_exceeded": ErrorKind.CONTEXT_LENGTH,
@@ -93,6 +94,14 @@ def duration(text: str) -> float | None:
     if _DURATION.fullmatch(text) is None:
         return None
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_STEP, text))
+
+
+_LIMITS = limit_headers({"requests": "x-ratelimit-{}-requests", "tokens": "x-ratelimit-{}-tokens"})
+
+
+def parse_limits(headers: Headers) -> Limits | None:
+    """What is left of the account's limits, by the headers of an answer."""
+    return limits_of(headers, _LIMITS, duration)
 
 
 def _wait(message: str, type: Any, headers: Headers) -> float | None:

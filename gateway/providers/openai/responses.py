@@ -58,7 +58,12 @@ RENAMED = (  # fields that are said in another place here
     "reasoning_effort",
     "verbosity",
 )
-IGNORES = tuple(name for name in REQUEST_FIELDS if name not in SAME + RENAMED)
+IGNORES = (
+    *(name for name in REQUEST_FIELDS if name not in SAME + RENAMED),
+    "messages.name",
+    "messages.cache_control",
+    "tools.cache_control",
+)
 REFUSED_WHILE_REASONING = ("temperature", "top_p", "logprobs", "top_logprobs")
 MIN_OUTPUT = 16
 """The lowest limit of tokens that this API takes."""

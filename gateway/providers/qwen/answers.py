@@ -185,7 +185,7 @@ class Several(Reader):
         if self._request.stream:
             wire = self._wire("chat.completion.chunk", self._deltas(new))
             told = self._told(new.get(0, Said()), ended)
-            return msgspec.structs.replace(told, wire=wire, opaque=bool(new.keys() - {0}))
+            return msgspec.structs.replace(told, wire=wire, created=0, opaque=bool(new.keys() - {0}))
         for index, one in new.items():
             self._all[index].append(one)
         return self._whole(ended) if ended else None
@@ -219,6 +219,7 @@ class Several(Reader):
             reasoning=answers[0].reasoning,
             logprobs=answers[0].logprobs,
             wire=self._wire("chat.completion", choices, **usage),
+            created=0,
             opaque=True,
         )
 

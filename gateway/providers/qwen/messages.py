@@ -109,7 +109,7 @@ class Messages:
         if isinstance(message, ToolMessage):
             said["tool_call_id"] = message.tool_call_id
             if message.cache_control:
-                self.lost.append("cache_control")
+                self.lost.append("messages.cache_control")
         return said | ({"name": message.name} if message.name else {})
 
     def _turn(self, message: AssistantMessage, content: Any, path: str) -> Json:
@@ -133,7 +133,7 @@ class Messages:
         parts = [(part, f"{path}.content[{j}]") for j, part in enumerate(content)]
         if not self._lists:
             if any(part.cache_control or part.prompt_cache_breakpoint for part in content):
-                self.lost.append("cache_control")
+                self.lost.append("messages.cache_control")
             return "\n".join(self._text(part, place) for part, place in parts)
         return [self._part(part, self._sent[i].content[j], place) for j, (part, place) in enumerate(parts)]
 
@@ -144,7 +144,7 @@ class Messages:
         if isinstance(said["content"], list) and said["content"]:
             said["content"][-1]["cache_control"] = mark
         else:
-            self.lost.append("cache_control")
+            self.lost.append("messages.cache_control")
 
     def _text(self, part: Part, place: str) -> str:
         text = part.refusal if part.type == "refusal" else part.text if part.type == "text" else None

@@ -82,9 +82,8 @@ class Said(Struct, frozen=True):
 class Growing:
     """A text that arrives in increments, or, against what was asked for, whole each time.
 
-    The second piece decides. One that begins with all of the first and goes on is a repetition, when the
-    first is more than the same letter or signs, which texts do double; else it is held back until the third
-    agrees or does not.
+    A second piece that begins with all of the first may be either; it is held back until the third agrees,
+    since to take an increment for a repetition would lose text.
     """
 
     def __init__(self) -> None:
@@ -107,11 +106,13 @@ class Growing:
             self._seen = piece
             return piece
         before, self._held = self._held, ""
-        longer = len(piece) > len(before or self._seen)
-        if not piece.startswith(before or self._seen) or not (longer or ended):
+        known = before or self._seen
+        longer = len(piece) > len(known)
+        same = piece == before and _is_worded(piece, 3)  # the text rests while calls arrive
+        if not piece.startswith(known) or not (longer or ended or same):
             self.repeats = False
             return before + piece
-        if before or _is_worded(self._seen):
+        if before or (ended and _is_worded(self._seen)):
             self.repeats = True
             return self._rest(piece)
         if longer:
@@ -127,8 +128,9 @@ class Growing:
         return new
 
 
-def _is_worded(text: str) -> bool:
-    return len({letter for letter in text if letter.isalpha()}) > 1
+def _is_worded(text: str, letters: int = 2) -> bool:
+    """Whether so many different letters are in it: texts double letters and signs by themselves."""
+    return len({letter for letter in text if letter.isalpha()}) >= letters
 
 
 class _Call(Struct):
@@ -184,7 +186,7 @@ class Calls:
             known = next((call for call in self._calls if call.id == piece.id), None)
         else:
             known = self._calls[place] if 0 <= place < len(self._calls) else None
-        if known is None:
+        if known is None or _is_another(known, piece):
             known = _Call()
             self._calls.append(known)
         if piece.index is not None:
@@ -200,6 +202,13 @@ class Calls:
         self._begun.append(call)
         call.id = call.id or _made_up(seed, index, call.name)
         return ToolCallDelta(index=index, id=call.id, name=call.name, arguments=arguments)
+
+
+def _is_another(call: _Call, piece: CallPiece) -> bool:
+    """Whether a piece that stands where `call` stood begins a new one: some servers number all calls 0."""
+    if piece.id and call.id:
+        return piece.id != call.id
+    return bool(piece.index is None and piece.name and call.name and piece.name != call.name)
 
 
 def _made_up(seed: str, index: int, name: str) -> str:

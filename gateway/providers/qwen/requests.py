@@ -245,6 +245,8 @@ class Draft:
             wanted = False
         if isinstance(own, bool):
             wanted = own
+        elif own is not None:
+            self.lost.append("enable_thinking")
         if wanted is False:
             self.lost += ["reasoning_effort"] if effort not in (None, "none") else []
             self.lost += ["thinking_budget"] if self._own.get("thinking_budget") is not None else []
@@ -282,7 +284,7 @@ class Draft:
             if tool.function.strict:
                 self.lost.append("tools.function.strict")
             if tool.cache_control:
-                self.lost.append("cache_control")
+                self.lost.append("tools.cache_control")
             function = msgspec.structs.replace(tool.function, strict=None)
             offered.append({"type": "function", "function": function})
         if isinstance(request.tool_choice, ToolChoice) and request.tool_choice.allowed_tools is not None:
