@@ -5,6 +5,7 @@ The only file that knows everything. What a part needs, it is given here; nothin
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -85,8 +86,7 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Gateway:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
-        for upstream in upstreams.values():
-            await upstream.aclose()
+        await asyncio.gather(*(upstream.aclose() for upstream in upstreams.values()))
 
     routes = [Route("/", Index(PATHS).__call__), Route("/health", health.health)]
     routes += [Route("/health/ready", health.ready)]

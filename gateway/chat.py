@@ -316,6 +316,8 @@ def decode_request(body: bytes) -> ChatRequest:
 def decode_with_wire(decoder: msgspec.json.Decoder[T], body: bytes) -> tuple[T, dict[str, Raw]]:
     """`body` as `decoder` reads it, and its top-level fields as they were sent. Raises `InvalidRequest`."""
     try:
+        if not body.isascii():
+            body.decode()  # decoders look at what they read only, and the rest is passed on as it is
         return decoder.decode(body), _wire_decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None

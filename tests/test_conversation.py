@@ -426,3 +426,38 @@ async def test_no_minute_has_more_calls_than_the_api_takes(pace: Pace):
     limiter = Turns(pace)._limiter
     assert limiter.max_rate + 60 * limiter.max_rate / limiter.time_period <= max(pace.calls, 2)
     assert limiter.max_rate >= pace.per_answer
+
+
+async def test_each_call_has_its_own_time_for_the_first_byte():
+    """The API may take long to make something, and its stream long to begin: neither is the other's fault."""
+
+    def script(_context: Context) -> Conversation:
+        for i in range(3):
+            yield follow(f"/{i}")
+        yield WHOLE
+
+    slow = [Answer([0.06, *events(word, "end")]) for word in "abc"]
+    up, _ = upstream(script, *slow, timeouts=Timeouts(first_byte=0.1))
+    async with up.open(STREAM) as exchange:
+        assert fold([chunk async for chunk in exchange]).text == "abc"
+
+
+async def test_closing_waits_for_calls_that_are_on_their_way_out():
+    """A server that stops cancels its requests and closes at once: what they have to clean up comes then."""
+    log: list[str] = []
+    up, transport = upstream(tidy(log, Wait(0)), Answer([*events("x"), 60.0]), done(), done())
+    reading = asyncio.Event()
+
+    async def chat_on() -> None:
+        async with up.open(STREAM) as exchange:
+            await exchange.read()
+            reading.set()
+            await exchange.read()
+
+    task = asyncio.create_task(chat_on())
+    await reading.wait()
+    task.cancel()
+    await up.aclose()
+    assert paths(transport) == ["/stream", "/cancel", "/archive"]
+    with pytest.raises(asyncio.CancelledError):
+        await task

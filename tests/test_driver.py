@@ -346,3 +346,20 @@ def test_a_preview_is_what_would_be_sent_without_the_key():
     assert seen.url == "https://api.openai.com/v1/chat/completions"
     assert seen.headers["authorization"] == "Bearer ***"
     assert "sim-driver-key" not in repr(seen)
+
+
+async def test_what_is_collected_for_a_client_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    """An API may have to be asked for a stream by a client that wants none; a stream itself has no bound."""
+    monkeypatch.setattr(module, "MAX_BODY", 1000)
+
+    def reply() -> Reply:
+        return Reply(sse(*(delta(content="x" * 50) for _ in range(20)), delta("stop"), DONE))
+
+    def streamed(request: ChatRequest) -> HttpRequest:
+        return msgspec.structs.replace(OPENAI.build_request(request), stream=True)
+
+    up = Upstream("up", replace(OPENAI, build_request=streamed), ScriptedTransport(reply(), reply()))
+    error = await failure(up, chat())
+    assert (error.kind, "larger than 1000 bytes" in error.message) == (ErrorKind.BAD_RESPONSE, True)
+    async with up.open(STREAM) as exchange:
+        assert len(fold([chunk async for chunk in exchange]).text) == 1000

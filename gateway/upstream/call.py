@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -72,6 +72,7 @@ class Call(Exchange):
         self._held: list[Chunk] = []  # read while waiting for the first content
         self._decoder = sse.Decoder()
         self._read_event = provider.event_decoder(request)
+        self._size = 0  # bytes of an answer that is collected
         self._begun = False  # something was given away: a plain call cannot be made again
         self._composed = False  # the conversation makes the answer itself
         self._following = False  # what is read is one stream of several: its end is not the answer's
@@ -86,15 +87,15 @@ class Call(Exchange):
         Raises `UpstreamError`.
         """
         try:
-            await self._perform(self._resumed(None))
+            with sayable():
+                first = self._resumed(None)
+            await self._perform(first)
             await self._first_content()
             self._begun = True
             if not self._composed:
                 self._resumed(None)  # it answered: what was learned on the way can be noted
         except UpstreamError as error:
             raise self._failed(error) from error.__cause__
-        except RecursionError:  # from a body that could be decoded, but is too deep to be said anew
-            raise self._failed(too_deep()) from None
 
     async def read(self) -> list[Chunk]:
         if self._held:
@@ -130,7 +131,7 @@ class Call(Exchange):
             if isinstance(outcome, Exception):
                 said = conversation.throw(outcome)
             elif outcome is None:
-                said = next(conversation)
+                said = next(conversation)  # at the start it reads the request, of which not all was read yet
             else:
                 with understood():
                     said = conversation.send(outcome)
@@ -203,6 +204,7 @@ class Call(Exchange):
         """Sends, and gets ready to read. Raises `UpstreamError` for an answer that is none."""
         await self._prepare(http)
         self.dropped = http.dropped
+        self._watchdog.call_begins()
         with self._watchdog:
             response = self._response = await self._endpoint.send(http)
             if self.timings.connect is None:
@@ -357,9 +359,17 @@ class Call(Exchange):
             data = await self._response.read()
         if data:
             self._watchdog.bytes_arrived()
+            self._count(len(data))
             if self.timings.first_byte is None:
                 self.timings.first_byte = self._watchdog.elapsed
         return data
+
+    def _count(self, size: int) -> None:
+        """Keeps an answer that is collected for a client within bounds. Raises `UpstreamError`."""
+        if not self._request.stream:
+            self._size += size
+            if self._size > MAX_BODY:
+                raise UpstreamError(ErrorKind.BAD_RESPONSE, f"the answer is larger than {MAX_BODY} bytes")
 
     def _decode(self, data: bytes) -> list[Chunk]:
         """The chunks that `data` completes; an empty `data` is the end of the body."""
@@ -426,9 +436,19 @@ class Call(Exchange):
         return error
 
 
-def too_deep() -> UpstreamError:
-    """The refusal of a request that could be decoded, but is too deep to be said anew."""
-    return UpstreamError(ErrorKind.BAD_REQUEST, "the request is nested too deeply", param="messages")
+@contextmanager
+def sayable() -> Iterator[None]:
+    """Turns what a body raises that could be decoded, but not be said anew, into `UpstreamError`."""
+    try:
+        yield
+    except RecursionError:
+        raise _unsayable("the request is nested too deeply", "messages") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _unsayable(f"the request has a value that cannot be read: {error}", None) from None
+
+
+def _unsayable(message: str, param: str | None) -> UpstreamError:
+    return UpstreamError(ErrorKind.BAD_REQUEST, message, param=param)
 
 
 async def _outcome(doing: Awaitable[Reply | None]) -> Reply | UpstreamError | None:

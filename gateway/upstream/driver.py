@@ -22,7 +22,7 @@ from ..embeddings import EmbeddingsRequest
 from ..errors import ErrorKind, UpstreamError
 from ..exchange import Embedded, Exchange, Preview
 from ..providers.base import Capabilities, Context, Fetch, Follow, HttpRequest, ModelInfo, Provider
-from .call import Call, too_deep
+from .call import Call, sayable
 from .embed import embed
 from .endpoint import Access, Endpoint, understood
 from .transport import Transport
@@ -44,6 +44,8 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 """The nonce of a conversation that is only looked at."""
 _USER_INFO = re.compile(r"//[^/?#@]*@")
 """A name and a password in an address."""
+LEAVING_SECONDS = 1.0
+"""How long closing waits for calls that are on their way out."""
 
 
 class Failure(Struct, frozen=True):
@@ -153,15 +155,13 @@ class Upstream:
     def _first_call(self, request: ChatRequest) -> HttpRequest:
         """The first call that carries `request`. Raises `UpstreamError`."""
         context = Context(NOBODY, self._endpoint.learned)
-        try:
+        with sayable():
             first = next(self.provider.conversation(self.provider, request, context))
             http = first.http if isinstance(first, (Fetch, Follow)) else first
             if isinstance(http, UpstreamError):
                 raise http
             if not isinstance(http, HttpRequest) or http.method == "GET":  # it asks about something before
                 http = self.provider.build_request(request)
-        except RecursionError:
-            raise too_deep() from None
         return http
 
     async def ping(self) -> float:
@@ -170,11 +170,15 @@ class Upstream:
 
     async def aclose(self) -> None:
         """Closes every connection, once what is left to clean up at the provider is done or late."""
-        if self._clean_ups:
-            await asyncio.wait(self._clean_ups, timeout=FAREWELL_SECONDS)
-            for late in self._clean_ups:
-                late.cancel()
-            await asyncio.gather(*self._clean_ups, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        leave, end = loop.time() + LEAVING_SECONDS, loop.time() + FAREWELL_SECONDS
+        while self.in_flight and loop.time() < leave:  # noqa: ASYNC110 - bounded, and at the very end only
+            await asyncio.sleep(0.005)  # who was cancelled a moment ago still has to say so
+        while self._clean_ups and loop.time() < end:
+            await asyncio.wait(self._clean_ups, timeout=end - loop.time())
+        for late in self._clean_ups:
+            late.cancel()
+        await asyncio.gather(*self._clean_ups, return_exceptions=True)
         await self._endpoint.aclose()
 
     def record(self, error: UpstreamError | None) -> None:

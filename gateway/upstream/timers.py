@@ -15,7 +15,7 @@ from ..errors import ErrorKind, UpstreamError
 
 
 class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits in seconds. `connect` includes TLS; `first_byte` counts from the start of the call.
+    """Limits in seconds. `connect` includes TLS; `first_byte` counts from the start of each call.
 
     `idle` is for any bytes, `content_idle` for bytes that bring content: comments and pings do not.
     """
@@ -45,7 +45,7 @@ class Watchdog:
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
-        self._start = self._since = self._loop.time()
+        self._start = self._call = self._since = self._loop.time()
         self._waited = 0.0  # seconds of waiting since the last content
         self._has_bytes = False
         self._waiting = False
@@ -68,6 +68,11 @@ class Watchdog:
     def spent(self) -> bool:
         """Whether the whole may take no longer."""
         return self.left <= 0
+
+    def call_begins(self) -> None:
+        """Another call of the same exchange: its first byte is waited for anew."""
+        self._call = self._loop.time()
+        self._has_bytes = False
 
     def bytes_arrived(self) -> None:
         self._has_bytes = True
@@ -112,7 +117,7 @@ class Watchdog:
         limits = self._timeouts
         total = (self._start + limits.total, "total")
         if not self._has_bytes:
-            return min((self._start + limits.first_byte, "first_byte"), total)
+            return min((self._call + limits.first_byte, "first_byte"), total)
         idle = (self._since + limits.idle, "idle")
         content = (self._since + limits.content_idle - self._waited, "content_idle")
         return min(idle, content, total)

@@ -294,3 +294,30 @@ async def test_a_provider_with_a_broken_list_does_not_take_the_others(sim: Simul
         listed = await http.get("/v1/models")
     assert listed.status_code == 200
     assert any(m["id"].startswith("openai/") for m in listed.json()["data"])
+
+
+ODD = {  # fields that are read late, or by some providers only
+    "top_k": "{}",
+    "thinking": '{{"type":{}}}',
+    "enable_thinking": "{}",
+    "extra_body": '{{"google":{{"x":{}}}}}',
+    "fast": "{}",
+    "nobody_knows": "{}",
+    "metadata": '{{"a":{}}}',
+    "response_format": '{{"type":"json_schema","json_schema":{{"name":"x","schema":{{"x":{}}}}}}}',
+}
+
+
+@pytest.mark.parametrize("value", ["1e400", "9" * 5000, '"\udcff"'], ids=["1e400", "long", "no utf-8"])
+@pytest.mark.parametrize("model", ["demo/tool", *MODELS.values()])
+async def test_no_value_is_a_failure_of_the_gateway(http: httpx2.AsyncClient, model: str, value: str):
+    """P55: numbers that nobody can hold and bytes that are no text, wherever they stand."""
+    message = f'{{"role":"user","content":"x","odd":{value},"partial":{value},"prefix":{value}}}'
+    for name, pattern in ODD.items():
+        for messages in ('{"role":"user","content":"x"}', message):
+            text = f'{{"model":"{model}","messages":[{messages}],"{name}":{pattern.format(value)}}}'
+            data = text.encode("utf-8", "surrogateescape")
+            answer = await http.post(CHAT, content=data, headers={"content-type": "application/json"})
+            assert answer.status_code in (200, 400), (name, answer.text)
+            if "\udcff" in value:
+                assert answer.status_code == 400

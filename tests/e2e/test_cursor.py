@@ -283,3 +283,25 @@ async def test_an_effort_that_the_model_takes_is_no_loss(shared_sim: Simulator, 
             asked = body(model="cursor/gpt-5.6-sol", reasoning_effort="high")
             answer = await http.post(CHAT, json=asked, headers={"x-gateway-strict": "1"})
             assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("value", ["1e400", "9" * 5000], ids=["1e400", "long"])
+async def test_no_value_is_a_failure_of_the_gateway(http: httpx2.AsyncClient, sim: Simulator, value: str):
+    """P55, for what is read here only."""
+    message = f'{{"role":"user","content":"x","odd":{value}}}'
+    text = f'{{"model":"cursor/gpt-5.6-sol","fast":{value},"messages":[{message}]}}'
+    answer = await http.post(CHAT, content=text, headers={"content-type": "application/json"})
+    assert answer.status_code in (200, 400)
+
+
+async def test_a_result_that_is_longer_than_what_was_streamed_is_told_whole(
+    client: AsyncOpenAI, sim: Simulator
+):
+    told = {"text": "Hello "}
+    result = {"runId": "run-1", "status": "FINISHED", "text": "Hello world"}
+    raw = [
+        {"event": "assistant", "id": "1-0", "data": told},
+        {"event": "result", "id": "2-0", "data": result},
+    ]
+    sim.script("cursor", Turn(raw=raw))
+    assert (await texts(client))[0] == "Hello world"

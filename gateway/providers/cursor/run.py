@@ -270,8 +270,9 @@ class Reading:
     def _result(self, event: Event) -> Chunk:
         said = msgspec.json.decode(event.data, type=_Result)
         self.status, self.done = said.status or "", True
-        if self.status == FINISHED and said.text and not self._told["assistant"]:
-            return msgspec.structs.replace(self.piece(said.text), last=True)
+        told, whole = self.text, said.text or ""
+        if self.status == FINISHED and len(whole) > len(told) and whole.startswith(told):
+            return msgspec.structs.replace(self.piece(whole[len(told) :]), last=True)
         return END
 
     def _done(self, _event: Event) -> Chunk:
