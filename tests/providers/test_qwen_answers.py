@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -143,46 +145,119 @@ def test_golden_07_repetitions_are_cut_off():
     assert (fold(whole).reasoning, fold(whole).text) == ("So it is", "Yes")
 
 
-REPEATED: list[tuple[list[str], list[str], str]] = [  # increments → the text; all so far → the same
-    (["1", "10", "0"], ["1", "110", "1100"], "1100"),
-    (["-", "--"], ["-", "---"], "---"),
-    (["好", "好的"], ["好", "好好的"], "好好的"),
-    (["ha", "ha", "ha!"], ["ha", "haha", "hahaha!"], "hahaha!"),
-    (["Yes"], ["Yes"], "Yes"),
-    (["  ", "  return"], ["  ", "    return"], "    return"),
-    (["研究", "研究生", "。"], ["研究", "研究研究生", "研究研究生。"], "研究研究生。"),
-    (["na", "nana"], ["na", "nanana"], "nanana"),
+def streamed(pieces: list[str], *, last: bool = False, key: str = "content") -> str:
+    """The text of pieces that end with an empty one, or `last`: with the last of them."""
+    ends = ["stop" if last and i == len(pieces) else "null" for i in range(1, len(pieces) + 1)]
+    frames = [frame(end, **{key: text}) for end, text in zip(ends, pieces, strict=True)]
+    whole = fold(read(*frames, *([] if last else [frame("stop")])))
+    return whole.text or whole.reasoning
+
+
+INCREMENTS = [
+    ["test", "testtest"],
+    ["你好", "你好吗"],
+    ["in", "into the"],
+    ["no", "non", "e"],
+    ["ab", "ab", "abc"],
+    ["go", "gogo", "go"],
+    ["ha", "ha", "ha!"],
+    ["10", "101010", "1010101010"],
+    ["0", "00", "000", "0000"],
+    ["\n", "\n\n", "\n\n\n"],
+    ["--", "----", "------"],
+    ["  ", "  return", "\n"],
+    ["A", "A", "A", "B"],
+    ["ha", "", "haha", "hahaha"],
+    ["Yes", "Yes"],
+    ["研究", "研究生", "。"],
 ]
 
 
-@pytest.mark.parametrize(("increments", "repeated", "text"), REPEATED)
-def test_increments_and_repetitions_are_told_apart(increments: list[str], repeated: list[str], text: str):
-    """In doubt a piece waits for the next one: a text may double its signs and letters by itself."""
-    assert fold(read(*(frame(content=piece) for piece in increments), frame("stop"))).text == text
-    assert fold(read(*(frame(content=p) for p in repeated), frame("stop", content=text))).text == text
+@pytest.mark.parametrize("key", ["content", "reasoning_content"])
+@pytest.mark.parametrize("pieces", INCREMENTS)
+def test_increments_are_never_cut(pieces: list[str], key: str):
+    """Texts double their letters and signs by themselves; in doubt what was asked for is what came."""
+    assert streamed(pieces, key=key) == "".join(pieces)
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["Hello", "Hello", "Hello world", "Hello world!"],
+        ["", "So", "So it", "So it is"],
+        ["1", "12", "123", "123 ab", "123 ab c"],
+        ["A", "Ab", "Ab c"],
+        ["好", "好好的", "好好的。"],
+        ["Once", "Once u", "Once up\ufffd", "Once upon", "Once upon a"],
+        ["Well", "Well, ", "Well, yes ", "Well, yes", "Well, yes sir"],
+    ],
+)
+def test_repetitions_are_known_by_their_third_step(pieces: list[str], last: bool):
+    (text,) = {streamed(pieces, last=last), streamed(pieces, last=last, key="reasoning_content")}
+    assert text.replace("\ufffd", "") == pieces[-1]
+
+
+def test_a_revised_end_adds_what_is_new():
+    """What has been said cannot be taken back; a text that has little in common is another one."""
+    assert streamed(["It", "It i", "It is 你\ufffd", "It is 你好", "It is 你好吗"]) == "It is 你\ufffd好吗"
+    assert streamed(["It", "It i", "It is on", "It is off", "It is off."]) == "It is onff."
+    assert streamed(["It", "It i", "It is so", "It", "I", " no"]) == "It is soItI no"
 
 
 def test_the_last_piece_may_say_that_it_is_the_last():
-    assert fold(read(frame(content="1"), frame("stop", content="1"))).text == "11"
-    assert fold(read(frame(content="1"), frame("stop", content="10"))).text == "110"
-    assert fold(read(frame(content="Yes"), frame("stop", content="Yes"))).text == "Yes"
-    odd = read(*(frame(content=text) for text in ("He", "Hello", "Other")), frame("stop"))
-    assert fold(odd).text == "HeHelloOther"  # nothing that was said gets lost
+    """Increments end with an empty piece: a last one that repeats words is a repetition."""
+    for pieces, text in [
+        (["1", "1"], "11"),
+        (["1", "10"], "110"),
+        (["Yes", "Yes"], "Yes"),
+        (["Yes", "Yes."], "Yes."),
+        (["He", "Hello", "Hello"], "Hello"),
+        (["He", "Hello", "Other"], "HeHelloOther"),
+        (["A", "A"], "AA"),
+    ]:
+        assert streamed(pieces, last=True) == text
+    assert streamed(["He", "Hello", "Other"]) == "HeHelloOther"
+
+
+def test_only_a_chain_from_the_start_is_held():
+    said = [
+        c.text for c in read(*(frame(content=t) for t in ("a", "b", "in", "into", "into it")), frame("stop"))
+    ]
+    assert said == ["a", "b", "in", "into", "into it", ""]
+    said = [c.text for c in read(*(frame(content=t) for t in ("in", "into", "x", "y")), frame("stop"))]
+    assert said == ["in", "intox", "y", ""]
 
 
 letters = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=4)
+similar = st.text("aA1- 好", min_size=1, max_size=4)
 
 
-@given(st.lists(letters, min_size=1, max_size=8))
+def is_chain(pieces: list[str]) -> bool:
+    """Whether the pieces begin like a text that is repeated: two steps that add to words."""
+    grew = False
+    for before, piece in pairwise(pieces):
+        if not piece.startswith(before):
+            return False
+        longer = piece != before
+        if grew and longer and len({c for c in before if c.isalpha()}) > 1:
+            return True
+        grew = grew or longer
+    return False
+
+
+@given(st.lists(letters | similar, min_size=1, max_size=8))
 def test_increments_stay_as_they_are(pieces: list[str]):
-    """Increments are delivered whole, as long as the first three do not each begin with the one before."""
-    if len(pieces) > 2 and pieces[1].startswith(pieces[0]) and pieces[2].startswith(pieces[1]):
+    """Increments are delivered whole, as long as they are no such chain."""
+    if is_chain(pieces):
         pieces = ["·", *pieces]
     grown = Growing()
     assert "".join([*map(grown.add, pieces), grown.add("", ended=True)]) == "".join(pieces)
+    cut = Growing()
+    assert "".join([*map(cut.add, pieces), cut.end()]) == "".join(pieces)
 
 
-@given(st.lists(letters, min_size=1, max_size=8))
+@given(st.lists(letters | similar | st.just(""), min_size=1, max_size=8))
 def test_repetitions_say_everything_once(pieces: list[str]):
     pieces = ["So", *pieces]
     grown = Growing()
@@ -294,7 +369,21 @@ def test_golden_11_a_call_without_arguments_has_empty_ones(arguments: Any, finis
 def test_a_call_begins_with_its_name():
     chunks = calling([piece(0, "call_x", None, '{"ci')], [piece(0, "", "get_weather", 'ty":"Rome"}')])
     assert called(chunks) == CALLS[:1]
-    assert called(calling([piece(0, "call_x", None, "{}")])) == []  # a call of nothing is none
+    assert called(calling([piece(0, "", None, "")])) == []  # a call of nothing is none
+
+
+@pytest.mark.parametrize("finish", ["tool_calls", "stop"])
+@pytest.mark.parametrize(("call_id", "arguments"), [("call_x", ""), ("", "{}")])
+def test_a_call_that_never_gets_a_name_is_a_bad_answer(call_id: str, arguments: str, finish: str):
+    nameless = [piece(0, call_id, None, arguments)]
+    for attempt in (
+        lambda: calling(nameless, finish=finish),
+        lambda: QWEN.parse_response(msgspec.json.encode(frame(finish, tool_calls=nameless)), asked()),
+    ):
+        with pytest.raises(UpstreamError) as caught:
+            attempt()
+        assert caught.value.kind is ErrorKind.BAD_RESPONSE
+    assert fold(calling(nameless, finish="length")).finish_reason == "length"  # it says that much is missing
 
 
 def test_ids_are_made_up_where_there_are_none():
@@ -305,13 +394,72 @@ def test_ids_are_made_up_where_there_are_none():
     assert ids == [call[0] for call in called(second)]  # of the same answer
 
 
+@pytest.mark.parametrize("index", [0, None])
+def test_arguments_tell_by_themselves_whether_they_repeat(index: int | None):
+    """Only one of the two readings is JSON; while both are, the fragment waits."""
+    for fragments, arguments in [
+        (['{"x":', '{"x":1}}'], '{"x":{"x":1}}'),
+        (['{"x":', '{"x":1}', "}"], '{"x":{"x":1}}'),
+        (['{"x":', '{"x":1}'], '{"x":1}'),
+        (['{"x":[', '{"x":[-', '{"x":[-1.', '{"x":[-1.5]}'], '{"x":[-1.5]}'),
+        (['{"x":', '{"x":true', "}", "}"], '{"x":{"x":true}}'),
+        (['{"x":', '{"x":true', '{"x":true}'], '{"x":true}'),
+        (['{"ci', '{"city":"Ro', CALLS[0][2], CALLS[0][2]], CALLS[0][2]),
+        (["{}", "{}"], "{}"),
+        (['{"x":"', "a", '"}'], '{"x":"a"}'),
+    ]:
+        first, *more = fragments
+        rest = [[piece(index, "", None, text)] for text in more]
+        assert called(calling([piece(index, "call_x", "f", first)], *rest)) == [("call_x", "f", arguments)]
+        whole = [[piece(index, "call_x", "f", text)] for text in fragments]
+        assert called(calling(*whole)) == [("call_x", "f", arguments)]
+
+
+@pytest.mark.parametrize(("index", "told"), [(0, '{"x":{"x":1'), (None, '{"x":1')])
+def test_arguments_that_are_cut_off_or_no_json(index: int | None, told: str):
+    """Where JSON does not decide, an index says that these are increments."""
+    cut = ['{"x":', '{"x":1']
+    events = [[piece(index, "call_x", "f", text)] for text in cut]
+    assert fold(calling(*events, finish="length")).tool_calls[0].arguments == told
+    python = ["{'x", "{'x': 1}"]
+    events = [[piece(index, "call_x", "f", text)] for text in python]
+    assert fold(calling(*events)).tool_calls[0].arguments == ("".join(python) if index == 0 else python[1])
+    deep = ['{"x":' + "[" * 5000, '{"x":' + "[" * 5000 + "1"]
+    events = [[piece(index, "call_x", "f", text)] for text in deep]
+    assert fold(calling(*events)).tool_calls[0].arguments == ("".join(deep) if index == 0 else deep[1])
+
+
+keys = st.text('ax":{}\\', max_size=3)
+objects = st.dictionaries(
+    keys,
+    st.recursive(
+        st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.none() | keys,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=2),
+        max_leaves=6,
+    ),
+    max_size=3,
+).map(json.dumps)
+
+
+@given(objects, st.data())
+@pytest.mark.parametrize("index", [0, None])
+@pytest.mark.parametrize("repeated", [True, False])
+def test_arguments_are_the_same_however_they_come(
+    index: int | None, repeated: bool, arguments: str, data: st.DataObject
+):
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(arguments)), max_size=6)) | {0, len(arguments)})
+    pieces = [arguments[0 if repeated else a : b] for a, b in pairwise(cuts)]
+    events = [[piece(index, "call_x", "f", text)] for text in pieces]
+    assert [c.arguments for c in fold(calling(*events)).tool_calls] == [arguments]
+
+
 fragments = st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=12)
 
 
 @given(fragments, st.data())
 def test_calls_are_the_same_however_they_are_cut(order: list[int], data: st.DataObject):
     """Fragments of three calls in any order, cut anywhere, give the same calls."""
-    texts = {i: data.draw(st.text(min_size=order.count(i), max_size=20)) for i in set(order)}
+    texts = {i: data.draw(objects) for i in set(order)}
     left, begun, events = dict(texts), set[int](), []
     for i in order:
         size = data.draw(st.integers(0, len(left[i])))
@@ -321,7 +469,7 @@ def test_calls_are_the_same_however_they_are_cut(order: list[int], data: st.Data
     events.append([piece(i, "", None, rest) for i, rest in left.items()])
     found = fold(calling(*events)).tool_calls
     assert [(c.id, c.name, c.arguments) for c in found] == [
-        (f"call_{i}", f"f{i}", texts[i] or "{}") for i in dict.fromkeys(order)
+        (f"call_{i}", f"f{i}", texts[i]) for i in dict.fromkeys(order)
     ]
 
 
@@ -385,8 +533,9 @@ def test_probabilities():
     said = frame(content="a")
     said["output"]["choices"][0]["logprobs"] = {"content": [token]}
     assert fold(read(said, frame("stop"))).logprobs == {"content": [token], "refusal": None}
-    said["output"]["choices"][0]["logprobs"] = {"content": []}
-    assert fold(read(said, frame("stop"))).logprobs is None
+    for none in ([], 5, "abc", {"a": 1}, None):
+        said["output"]["choices"][0]["logprobs"] = {"content": none}
+        assert fold(read(said, frame("stop"))).logprobs is None
 
 
 def test_a_bare_text_is_an_answer_too():
@@ -575,6 +724,30 @@ async def test_golden_15_an_inspection_that_stops_an_answer():
     assert error.code == "content_policy_violation"
     both = decode(QWEN, asked(n=2), [*sse(frame("stop", index=0, content="A")), stopped])
     assert [c.finish_reason for c in rebuilt(both, asked(n=2)).choices] == ["stop", "content_filter"]
+
+
+STOPPED = failure("DataInspectionFailed", "Output data may contain inappropriate content.")
+
+
+@pytest.mark.parametrize("key", ["content", "reasoning_content"])
+def test_what_is_held_is_told_when_the_answer_is_stopped(key: str):
+    held = [frame(**{key: "1"}), frame(**{key: "12 is held"})]
+    whole = fold(decode(QWEN, asked(), [*sse(*held), STOPPED]))
+    assert (whole.text + whole.reasoning, whole.finish_reason) == ("112 is held", "content_filter")
+    fragments = [frame(tool_calls=[piece(0, "call_x", "f", text)]) for text in ('{"x":', '{"x":1')]
+    (call,) = fold(decode(QWEN, asked(), [*sse(*fragments), STOPPED])).tool_calls
+    assert call.arguments == '{"x":{"x":1'
+
+
+def test_what_is_held_of_several_answers_is_told_when_they_are_stopped():
+    held = [frame(index=i, content=text) for text in ("1", "12 is held") for i in range(2)]
+    events = [*sse(*held, frame("stop", index=1)), STOPPED]
+    found = [("112 is held", "content_filter"), ("112 is held", "stop")]
+    streamed = rebuilt(decode(QWEN, asked(n=2), events), asked(n=2)).choices
+    assert [(c.message.content, c.finish_reason) for c in streamed] == found
+    (chunk,) = decode(QWEN, asked(n=2, stream=False), events)
+    choices = msgspec.json.decode(chunk.wire or b"")["choices"]
+    assert [(c["message"]["content"], c["finish_reason"]) for c in choices] == found
 
 
 @pytest.mark.parametrize("model", ["qwen3.5-plus", PLUS])

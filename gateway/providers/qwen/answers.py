@@ -141,10 +141,7 @@ class Reader:
 
     def _cut_short(self) -> Chunk | None:
         """The end of an answer that the inspection of contents has stopped."""
-        unfinished = [index for index, choice in self._choices.items() if not choice.finished]
-        for index in unfinished:
-            self._choices[index].finish("content_filter")
-        return self._chunk({index: Said(finish_reason="content_filter") for index in unfinished})
+        return self._chunk({index: c.finish("content_filter") for index, c in self._choices.items()})
 
     def _chunk(self, said: dict[int, Said]) -> Chunk | None:
         new = said.get(0, Said())
