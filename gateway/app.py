@@ -19,18 +19,37 @@ from starlette.types import ASGIApp
 
 from .catalog import Catalog, Source
 from .errors import ErrorKind, GatewayError
-from .exchange import Look, Open, Target
+from .exchange import Target
 from .ingress.access import AccessGuard
 from .ingress.embeddings import EmbeddingsService
 from .ingress.openai import ChatCompletions, Models
 from .ingress.operations import Health, Index
 from .ingress.service import Limits
-from .router import AUTO, Member, Router
+from .members import Provided, provide
+from .resilience.clock import SystemClock
+from .router import AUTO, Router
 from .settings import ProviderPlan, Settings, canonical, gateway_key, plan_providers
-from .upstream import Upstream, transport_for
-from .vault import Remembering, Vault
+from .vault import Vault
 
 PATHS = ("/v1/chat/completions", "/v1/embeddings", "/v1/models", "/health", "/health/ready")
+
+
+class Core(Struct, frozen=True):
+    """The providers of some settings, ready to be called: a gateway without its door."""
+
+    provided: dict[str, Provided]
+    router: Router
+    vault: Vault | None
+
+    @property
+    def plans(self) -> list[ProviderPlan]:
+        """The providers as settings and environment have them."""
+        return [each.plan for each in self.provided.values()]
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        upstreams = [upstream for each in self.provided.values() for upstream in each.upstreams]
+        await asyncio.gather(*(upstream.aclose() for upstream in upstreams))
 
 
 class Gateway(Struct):
@@ -39,54 +58,57 @@ class Gateway(Struct):
     app: ASGIApp
     settings: Settings
     needs_key: bool
-    plans: list[ProviderPlan]
-    router: Router
+    core: Core
     health: Health
 
+    @property
+    def plans(self) -> list[ProviderPlan]:
+        """The providers as settings and environment have them."""
+        return self.core.plans
 
-class Core(Struct, frozen=True):
-    """The providers of some settings, ready to be called: a gateway without its door."""
-
-    plans: list[ProviderPlan]
-    upstreams: dict[str, Upstream]
-    router: Router
-    vault: Vault | None
+    @property
+    def router(self) -> Router:
+        """From a model's name to an answer."""
+        return self.core.router
 
 
 def connect(settings: Settings, environ: Mapping[str, str]) -> Core:
     """Everything between a request and the providers. Nobody is called, and no connection is open yet."""
-    plans = plan_providers(settings, environ)
-    upstreams = {plan.name: _upstream(plan) for plan in plans}
+    clock = SystemClock()
     kept = settings.vault
     vault = Vault(kept.max_bytes, kept.max_age) if kept.enabled else None
+    plans = plan_providers(settings, environ)
+    provided = {plan.name: provide(plan, settings.breaker, clock, vault) for plan in plans}
     router = Router(
-        [_member(plan, upstreams[plan.name], vault) for plan in plans],
+        [each.member for each in provided.values()],
         routes={name: _targets(route.targets) for name, route in settings.routes.items()},
         failover={
             str(target): _targets(model.failover)
             for name, model in settings.models.items()
             for target in _targets([name])
         },
+        retry=settings.retry,
+        clock=clock,
     )
-    return Core(plans, upstreams, router, vault)
+    return Core(provided, router, vault)
 
 
 def build(settings: Settings, environ: Mapping[str, str]) -> Gateway:
     """The gateway of these settings. Raises `SettingsError`."""
     key = gateway_key(settings, environ)
     core = connect(settings, environ)
-    plans, upstreams, router = core.plans, core.upstreams, core.router
-    sources = [_source(plan, upstreams[plan.name]) for plan in plans if plan.off is None]
+    router = core.router
+    sources = [_source(each) for each in core.provided.values() if each.plan.off is None]
     catalog = Catalog(sources, _names(router))
     chat = ChatCompletions(router, _limits(settings))
     embeddings = EmbeddingsService(router, _limits(settings))
-    health = Health(router, upstreams, lambda: chat.in_flight + embeddings.in_flight, vault=core.vault)
+    health = Health(router, core.provided, lambda: chat.in_flight + embeddings.in_flight, vault=core.vault)
     models = Models(catalog, router)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
-        await asyncio.gather(*(upstream.aclose() for upstream in upstreams.values()))
+        await core.aclose()
 
     routes = [Route("/", Index(PATHS).__call__), Route("/health", health.health)]
     routes += [Route("/health/ready", health.ready)]
@@ -104,52 +126,18 @@ def build(settings: Settings, environ: Mapping[str, str]) -> Gateway:
         app=guarded,
         settings=settings,
         needs_key=key is not None,
-        plans=plans,
-        router=router,
+        core=core,
         health=health,
     )
 
 
-def _upstream(plan: ProviderPlan) -> Upstream:
-    entry = plan.settings
-    return Upstream(
-        plan.name,
-        plan.provider,
-        transport_for(plan.provider, plan.timeouts, ca_file=entry.ca_file, tls_min=entry.tls_min),
-        base_url=plan.base_url,
-        key=plan.key.reveal() if plan.key else None,
-        key_source=plan.key.source if plan.key else None,
-        timeouts=plan.timeouts,
-    )
-
-
-def _member(plan: ProviderPlan, upstream: Upstream, vault: Vault | None) -> Member:
-    """The provider as the router calls it: the policies of one target go around `upstream.open` here."""
-    opening: Open = upstream.open
-    look: Look = upstream.preview
-    if vault is not None and plan.provider.carries:
-        # Outside of everything that repeats a call: what is put back is the same for each attempt.
-        layer = Remembering(opening, vault, plan.name, plan.provider.carries, plan.provider.binds)
-        opening, look = layer, lambda request: upstream.preview(layer.restored(request))
-    return Member(
-        name=plan.name,
-        provider=plan.provider,
-        open=opening,
-        preview=look,
-        capabilities=upstream.capabilities,
-        embed=upstream.embed if plan.provider.embeddings is not None else None,
-        off=plan.off,
-        default_model=plan.default_model if plan.provider.spontaneous else None,
-    )
-
-
-def _source(plan: ProviderPlan, upstream: Upstream) -> Source:
-    chosen = plan.settings.models
+def _source(each: Provided) -> Source:
+    plan, chosen = each.plan, each.plan.settings.models
     return Source(
         name=plan.name,
         known=chosen if chosen is not None else plan.provider.models,
-        fetch=upstream.models,
-        capabilities=upstream.capabilities,
+        fetch=each.upstream.models,
+        capabilities=each.upstream.capabilities,
         fixed=chosen is not None,
     )
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import binascii
 import math
 import struct
-from collections.abc import Sequence
-from typing import Annotated, Literal, TypeAlias
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -22,12 +23,17 @@ from .chat import InvalidRequest, Usage, decode_with_wire
 MAX_INPUTS = 2048
 """Most inputs of one request."""
 FLOAT_BYTES = 4
+LARGE = 1 << 20
+"""Bytes of an answer from which on reading and writing it is a thread's work."""
 
 _Token: TypeAlias = Annotated[int, Meta(ge=0)]
 Input: TypeAlias = str | list[int]
 """What one vector is made of: a text, or the ids of its tokens."""
-Vector: TypeAlias = str | list[float]
-"""The numbers themselves, or base64 of them as 32-bit floats, least significant byte first."""
+Vector: TypeAlias = "str | array[float]"
+"""The numbers themselves, or base64 of them as 32-bit floats, least significant byte first.
+
+No lists: to free the millions of numbers of a large answer one by one takes long, wherever it happens.
+"""
 
 
 # ── what a client sends ────────────────────────────────────────────────────────────────────────────────
@@ -110,6 +116,23 @@ def _piece(request: EmbeddingsRequest, inputs: list[Input]) -> EmbeddingsRequest
 
 # ── what a provider answers ────────────────────────────────────────────────────────────────────────────
 
+_T = TypeVar("_T")
+_split = msgspec.json.Decoder(list[Raw] | None)
+
+
+def each(data: Raw, decoder: msgspec.json.Decoder[_T]) -> Iterator[_T] | None:
+    """The items of a JSON list, decoded one by one; None for null. Raises what decoders raise.
+
+    Decoded in one go, a large list would stop every other thread as long.
+    """
+    items = _split.decode(data)
+    return None if items is None else map(decoder.decode, items)
+
+
+def numbers(values: Sequence[float]) -> array[float]:
+    """`values` as a vector."""
+    return array("d", values)
+
 
 class Embeddings(Struct, frozen=True, kw_only=True):
     """Vectors in the order of the inputs, in the form that the request asks for.
@@ -137,13 +160,13 @@ def vectors_for(request: EmbeddingsRequest, vectors: Sequence[Vector]) -> list[V
 
 
 def _as_base64(vector: Vector) -> str:
-    if isinstance(vector, list):
+    if not isinstance(vector, str):
         return to_base64(vector)
     _bytes(vector)  # what cannot be read here could not be read by the client either
     return vector
 
 
-def _as_numbers(vector: Vector) -> list[float]:
+def _as_numbers(vector: Vector) -> array[float]:
     if isinstance(vector, str):
         return from_base64(vector)
     if not vector:
@@ -151,27 +174,27 @@ def _as_numbers(vector: Vector) -> list[float]:
     return vector
 
 
-def to_base64(numbers: Sequence[float]) -> str:
+def to_base64(values: Sequence[float]) -> str:
     """Numbers as 32-bit floats, least significant byte first, in base64.
 
     Raises `msgspec.ValidationError` when there are none, or one is too large.
     """
-    if not numbers:
+    if not values:
         raise msgspec.ValidationError("a vector is empty")
     try:
-        packed = struct.pack(f"<{len(numbers)}f", *numbers)
+        packed = struct.pack(f"<{len(values)}f", *values)
     except OverflowError:
         raise msgspec.ValidationError("a vector has a number that 32 bits cannot hold") from None
     return binascii.b2a_base64(packed, newline=False).decode("ascii")
 
 
-def from_base64(text: str) -> list[float]:
+def from_base64(text: str) -> array[float]:
     """The numbers that `to_base64` wrote. Raises `msgspec.ValidationError` for anything else."""
     packed = _bytes(text)
-    numbers = struct.unpack(f"<{len(packed) // FLOAT_BYTES}f", packed)
-    if not all(map(math.isfinite, numbers)):  # JSON has no word for it
+    values = struct.unpack(f"<{len(packed) // FLOAT_BYTES}f", packed)
+    if not all(map(math.isfinite, values)):  # JSON has no word for it
         raise msgspec.ValidationError("a vector has a number that is none")
-    return list(numbers)
+    return numbers(values)
 
 
 def _bytes(text: str) -> bytes:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import msgspec
@@ -46,6 +46,22 @@ class ErrorKind(StrEnum):
     INTERNAL = "internal"
 
 
+class Retry(StrEnum):
+    """How a failure may be repeated on the target that had it."""
+
+    NO = "no"
+    QUICK = "quick"
+    """Once at once while others could be asked; with backoff when nobody is left."""
+    LAST = "last"
+    """Only when nobody else is left: tokens may have been burnt. With others, once a request."""
+    STATED = "stated"
+    """A short stated wait is waited out once; else the next candidate, and back only when nobody is left."""
+
+
+Level: TypeAlias = Literal["none", "model", "provider"]
+"""Whose circuit breaker a failure counts for: the whole provider's, the one model's there, nobody's."""
+
+
 class Policy(NamedTuple):
     """What one kind of failure may do, and what the client is told."""
 
@@ -55,6 +71,9 @@ class Policy(NamedTuple):
     code: str | None
     failover: bool
     """Whether the next target of a route is tried."""
+    retry: Retry = Retry.NO
+    """Whether the same target is asked again."""
+    breaker: Level = "none"
     keep_status: bool = False
     """Whether an upstream's own 4xx status goes to the client."""
     keep_code: bool = True
@@ -62,28 +81,31 @@ class Policy(NamedTuple):
 
 
 POLICY: dict[ErrorKind, Policy] = {
-    #                                  status  type                     code                        failover
     ErrorKind.BAD_REQUEST: Policy(400, "invalid_request_error", None, False, keep_status=True),
     ErrorKind.UNSUPPORTED: Policy(400, "invalid_request_error", "unsupported_parameter", True),
     ErrorKind.CONTENT_FILTER: Policy(400, "invalid_request_error", "content_policy_violation", False),
     ErrorKind.CONTEXT_LENGTH: Policy(400, "invalid_request_error", "context_length_exceeded", False),
     ErrorKind.TOO_LARGE: Policy(413, "invalid_request_error", "request_too_large", False),
     ErrorKind.NOT_FOUND: Policy(404, "invalid_request_error", "model_not_found", True),
-    ErrorKind.CONFLICT: Policy(502, "upstream_error", "upstream_error", True),
+    ErrorKind.CONFLICT: Policy(502, "upstream_error", "upstream_error", True, Retry.QUICK),
     # the key is good, but its account, plan or place is not served: another provider may
     ErrorKind.FORBIDDEN: Policy(502, "upstream_error", "upstream_forbidden", True),
     # 401 and its codes are for the gateway's own key; a wrong key is not cured by another's answer
     ErrorKind.AUTH: Policy(502, "upstream_error", "provider_auth_error", False, keep_code=False),
-    ErrorKind.RATE_LIMIT: Policy(429, "rate_limit_error", "rate_limit_exceeded", True),
+    ErrorKind.RATE_LIMIT: Policy(429, "rate_limit_error", "rate_limit_exceeded", True, Retry.STATED),
     ErrorKind.QUOTA: Policy(429, "insufficient_quota", "insufficient_quota", True),
-    ErrorKind.UNREACHABLE: Policy(502, "upstream_error", "upstream_unreachable", True),
-    ErrorKind.TLS: Policy(502, "upstream_error", "upstream_tls", True),
-    ErrorKind.RESET: Policy(502, "upstream_error", "upstream_reset", True),
-    ErrorKind.TIMEOUT: Policy(504, "upstream_error", "upstream_timeout", True),
-    ErrorKind.SERVER: Policy(502, "upstream_error", "upstream_error", True),
-    ErrorKind.OVERLOADED: Policy(503, "upstream_error", "upstream_overloaded", True),
-    ErrorKind.BAD_RESPONSE: Policy(502, "upstream_error", "bad_upstream_response", True),
-    ErrorKind.INTERRUPTED: Policy(502, "upstream_error", "stream_interrupted", True),
+    ErrorKind.UNREACHABLE: Policy(
+        502, "upstream_error", "upstream_unreachable", True, Retry.QUICK, "provider"
+    ),
+    ErrorKind.TLS: Policy(502, "upstream_error", "upstream_tls", True, Retry.NO, "provider"),
+    ErrorKind.RESET: Policy(502, "upstream_error", "upstream_reset", True, Retry.QUICK, "model"),
+    ErrorKind.TIMEOUT: Policy(504, "upstream_error", "upstream_timeout", True, Retry.LAST, "model"),
+    ErrorKind.SERVER: Policy(502, "upstream_error", "upstream_error", True, Retry.QUICK, "model"),
+    ErrorKind.OVERLOADED: Policy(503, "upstream_error", "upstream_overloaded", True, Retry.QUICK, "model"),
+    ErrorKind.BAD_RESPONSE: Policy(
+        502, "upstream_error", "bad_upstream_response", True, Retry.QUICK, "model"
+    ),
+    ErrorKind.INTERRUPTED: Policy(502, "upstream_error", "stream_interrupted", True, Retry.QUICK, "model"),
     ErrorKind.UNAVAILABLE: Policy(503, "service_unavailable_error", "no_provider", False),
     ErrorKind.INTERNAL: Policy(500, "server_error", "internal_error", False),
 }
@@ -202,6 +224,18 @@ class UpstreamError(GatewayError):
     def failover(self) -> bool:
         """Whether the next target may be tried after this."""
         return POLICY[self.kind].failover
+
+    @property
+    def retry(self) -> Retry:
+        """How this may be repeated. A timeout that somebody answered with (504) is an answer, not a hang."""
+        if self.kind is ErrorKind.TIMEOUT and self.upstream_status is not None:
+            return Retry.QUICK
+        return POLICY[self.kind].retry
+
+    @property
+    def level(self) -> Level:
+        """Whose circuit breaker it counts for."""
+        return "model" if self.upstream_status == 408 else POLICY[self.kind].breaker
 
 
 class SettingsError(Exception):

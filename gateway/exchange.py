@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from typing import TypeAlias
 
 import msgspec
@@ -40,6 +41,29 @@ class Timings(Struct):
     first_byte: float | None = None
     first_token: float | None = None
     queued: float | None = None
+
+
+Waiting: TypeAlias = Callable[[int, float], None]
+"""Told where a call stands in a queue, 1 being next, and for how many seconds that will be, as far as is
+known: when it begins to wait, when it is next, and every few seconds."""
+
+
+class Caller(Struct, frozen=True):
+    """Whose request it is that calls are made for, beside what it asks.
+
+    `deadline` is a moment of the loop's clock at which it has to be over; `client` takes turns with others;
+    `waiting` is told of queues; `repeats` says that the same target may be asked again after a failure.
+    """
+
+    deadline: float | None = None
+    client: str = ""
+    waiting: Waiting | None = None
+    repeats: bool = True
+
+
+NOBODY = Caller()
+CALLER: ContextVar[Caller] = ContextVar("gateway_caller", default=NOBODY)
+"""The caller of the request that the current task serves."""
 
 
 class Exchange(ABC):

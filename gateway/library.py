@@ -6,6 +6,7 @@ upstream. Nothing is listened on, and nothing is retried elsewhere: a provider h
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -24,7 +25,16 @@ from .intake import read_request
 from .providers import PROVIDERS
 from .providers.base import Capabilities, ModelInfo
 from .router import Router
-from .settings import ProviderPlan, ProviderSettings, SecretRef, Settings, canonical, find, load
+from .settings import (
+    ProviderPlan,
+    ProviderSettings,
+    SecretRef,
+    Settings,
+    canonical,
+    find,
+    load,
+    wrong_address,
+)
 from .upstream import Upstream
 
 __all__ = [
@@ -70,7 +80,10 @@ class ProviderHealth(Struct, frozen=True):
 
 @runtime_checkable
 class LLMProvider(Protocol):
-    """A provider of models. Methods that call it raise `UpstreamError` for its failures."""
+    """A provider of models. Methods that call it raise `UpstreamError` for its failures.
+
+    Once the block of `open_provider` was left they raise `RuntimeError`.
+    """
 
     @property
     def name(self) -> str:
@@ -117,6 +130,8 @@ async def open_provider(
 ) -> AsyncIterator[LLMProvider]:
     """The provider of this name, built in or of the settings, ready to be asked; leaving closes it.
 
+    What others still ask of it or read from it then raises `UpstreamError`: their answers are not whole.
+
     `api_key` and `base_url` win over settings and environment. Settings are those given, those of the file
     `config`, or those that `gateway serve` would find. Raises `SettingsError` for a name that nobody has,
     a mistake in the settings, or a missing key.
@@ -133,11 +148,13 @@ async def open_provider(
     if plan.off is not None:
         cure = "; pass api_key, or set it" if plan.settings.enabled and api_key is None else ""
         raise SettingsError(f"{name}: {plan.off}{cure}")
-    provider = _Provider(plan, core.upstreams[name], Router([core.router.members[name]]).open)
+    alone = Router([core.router.members[name]], retry=settings.retry)
+    provider = _Provider(plan, core.provided[name].upstream, alone.open)
     try:
         yield provider
     finally:
         await provider.aclose()
+        await core.aclose()
 
 
 _KEY = "api_key"
@@ -162,8 +179,8 @@ def _with_address(settings: Settings, name: str, base_url: str | None) -> Settin
     entry = _entry(settings, name)
     if base_url is None:
         return settings
-    if not base_url.startswith(("http://", "https://")):
-        raise SettingsError("base_url: expected an address that begins with http:// or https://")
+    if (wrong := wrong_address(base_url)) is not None:
+        raise SettingsError(f"base_url: {wrong}")
     return _with_entry(settings, name, msgspec.structs.replace(entry, base_url=base_url))
 
 
@@ -180,14 +197,16 @@ class _Provider:
         self._plan = plan
         self._upstream = upstream
         self._open = open
-        self._streams: WeakSet[AsyncGenerator[Chunk, None]] = WeakSet()
+        self._streams: WeakSet[_Stream] = WeakSet()
+        self._block = _Block(self.name)
 
     def __repr__(self) -> str:
         return f"<LLMProvider {self.name} {self._upstream.in_flight} in flight>"
 
     async def models(self) -> list[ModelInfo]:
         chosen = self._plan.settings.models
-        listed = await self._upstream.models() if chosen is None else [ModelInfo(id=m) for m in chosen]
+        async with self._block.use():
+            listed = await self._upstream.models() if chosen is None else [ModelInfo(id=m) for m in chosen]
         return [self._sized(model) for model in listed]
 
     def _sized(self, model: ModelInfo) -> ModelInfo:
@@ -203,7 +222,7 @@ class _Provider:
         self, prompt: Prompt, *, model: str | None = None, strict: bool = False, **fields: Any
     ) -> Answer:
         request = self._request(prompt, model, strict=strict, stream=False, fields=fields)
-        async with self._open(request) as exchange:
+        async with self._block.use(), self._open(request) as exchange:
             whole = await exchange.collect()
             said = {name: getattr(whole, name) for name in Chunk.__struct_fields__}
             said["model"] = whole.model or exchange.target.model
@@ -212,8 +231,9 @@ class _Provider:
     def generate_stream(
         self, prompt: Prompt, *, model: str | None = None, strict: bool = False, **fields: Any
     ) -> AsyncGenerator[Chunk, None]:
+        self._block.check()
         request = self._request(prompt, model, strict=strict, stream=True, fields=fields)
-        stream = self._stream(request)
+        stream = _Stream(self._block, self._stream(request))
         self._streams.add(stream)
         return stream
 
@@ -227,15 +247,16 @@ class _Provider:
 
     async def health(self) -> ProviderHealth:
         try:
-            return ProviderHealth(ok=True, latency=await self._upstream.ping())
+            async with self._block.use():
+                return ProviderHealth(ok=True, latency=await self._upstream.ping())
         except UpstreamError as error:
             return ProviderHealth(ok=False, error=error.message)
 
     async def aclose(self) -> None:
-        """Closes what is open: streams that were not read to their end, then the connections."""
+        """Closes what is open: calls of other tasks, streams that are not read just now, the connections."""
+        await self._block.leave()
         for stream in list(self._streams):
-            with suppress(RuntimeError):  # another task is reading it: it ends with its connection
-                await stream.aclose()
+            await stream.abandon()
         await self._upstream.aclose()
 
     def _default_model(self) -> str:
@@ -260,7 +281,106 @@ class _Provider:
         body |= {**fields, "model": f"{self.name}/{model or self._default_model()}"}
         if stream:
             body["stream"] = True
-        return read_request(msgspec.json.encode(body), strict=strict)
+        return read_request(_encoded(body), strict=strict)
+
+
+class _Block:
+    """What runs inside of one block of `open_provider`, and has to end with it."""
+
+    def __init__(self, name: str) -> None:
+        self.left = False
+        self._name = name
+        self._under_way: dict[asyncio.Timeout, asyncio.Future[None]] = {}
+
+    def check(self) -> None:
+        """Raises `RuntimeError` after the block."""
+        if self.left:
+            raise RuntimeError(f"{self._name} is closed: the block of open_provider was left")
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[None]:
+        """What `leave` breaks off, whichever task it is in: it raises `UpstreamError` then."""
+        self.check()
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._under_way[limit] = over
+                try:
+                    yield
+                finally:
+                    del self._under_way[limit]
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise _broken_off() from None
+        finally:
+            over.set_result(None)
+
+    async def leave(self) -> None:
+        """Breaks off what is in use, and waits until it is."""
+        self.left = True
+        under_way = dict(self._under_way)
+        for limit in under_way:
+            limit.reschedule(0)
+        if under_way:
+            await asyncio.wait(under_way.values())
+
+
+def _broken_off() -> UpstreamError:
+    """What is told of an answer that the end of the block came before."""
+    message = "the block of open_provider was left before the answer was whole"
+    return UpstreamError(ErrorKind.INTERRUPTED, message, hop="gateway")
+
+
+class _Stream(AsyncGenerator[Chunk, None]):
+    """A stream that ends as if it were whole only when it is, or when its reader closed it."""
+
+    def __init__(self, block: _Block, chunks: AsyncGenerator[Chunk, None]) -> None:
+        self._block = block
+        self._chunks = chunks
+        self._over = False
+
+    async def asend(self, _value: None = None, /) -> Chunk:
+        if self._over:
+            raise StopAsyncIteration
+        if self._block.left:
+            raise _broken_off()
+        async with self._block.use():
+            chunk = await anext(self._chunks, None)
+        if chunk is None:
+            self._over = True
+            raise StopAsyncIteration
+        return chunk
+
+    async def athrow(self, typ: Any, val: Any = None, _tb: Any = None, /) -> Chunk:
+        return await self._chunks.athrow(val if isinstance(val, BaseException) else typ)
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
+        self._over = True
+
+    async def abandon(self) -> None:
+        """Closes the call, not the stream: whoever reads on learns that this is not its end."""
+        with suppress(RuntimeError):  # another task is closing it
+            await self._chunks.aclose()
+
+
+def _encoded(body: Json) -> bytes:
+    """`body` as it goes over HTTP. Raises `RequestError` for what cannot be said there."""
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        name = next(name for name, value in body.items() if not _encodes({name: value}))
+        message = f"'{name}' has half of a surrogate pair, which is no character"
+        raise RequestError(ErrorKind.BAD_REQUEST, message, param=name) from None
+
+
+def _encodes(value: Json) -> bool:
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fields(request: ChatRequest) -> Json:

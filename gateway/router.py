@@ -1,15 +1,16 @@
 """The router: from a model's name to an answer.
 
-A name stands for a plan, an ordered list of targets; each is tried until one begins to answer. Every
-attempt starts from the client's own request. What a failure may do stands in `errors.POLICY`.
-Policies of a single target (limits, breaker, retry) wrap its `Open` before it gets here.
+A name stands for a plan, an ordered list of targets, which are asked until one begins to answer: in which
+order, how often and after which pauses says `resilience.retry`. Every attempt starts from the client's own
+request. What a failure may do stands in `errors.POLICY`. The policies of a single target (limits, keys,
+breaker) wrap its `Open` before it gets here.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
@@ -18,26 +19,39 @@ from msgspec import Struct
 from .chat import ChatRequest
 from .embeddings import EmbeddingsRequest
 from .errors import ErrorKind, RequestError, UpstreamError
-from .exchange import Embed, Embedded, Exchange, Look, Open, Target
+from .exchange import CALLER, NOBODY, Caller, Embed, Embedded, Exchange, Look, Open, Target
 from .providers.base import Capabilities, Feature, Provider, needs
+from .resilience.clock import Clock, SystemClock
+from .resilience.deadline import Deadline
+from .resilience.retry import Attempts, GiveUp, Next, RetryBudget, RetryPolicy
 
 log = logging.getLogger("gateway.router")
 
 AUTO = "auto"
+TOTAL = 600.0
+"""Seconds that a request may take, attempts, pauses and queues together, when nobody says otherwise."""
+SOON = 1.0
+"""Seconds: targets whose waits differ by less are taken in their order of priority."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
 """What a model's name may look like, here and in the paths and headers it gets into."""
+
+
+async def _no_wait(_request: ChatRequest) -> float:
+    return 0.0
 
 
 class Member(Struct, frozen=True, kw_only=True):
     """A provider as the router sees it. `off` is why it cannot be called, None when it can.
 
-    `embed` is None where there are no embeddings. `default_model` makes it a target of `auto`.
+    `eta` is how many seconds a request would wait for its limits; `embed` is None without embeddings.
+    `default_model` makes it a target of `auto`.
     """
 
     name: str
     provider: Provider
     open: Open
     preview: Look
+    eta: Callable[[ChatRequest], Awaitable[float]] = _no_wait
     capabilities: Callable[[str], Capabilities]
     embed: Embed | None = None
     off: str | None = None
@@ -52,10 +66,16 @@ class Router:
         members: Sequence[Member],
         routes: Mapping[str, Sequence[Target]] | None = None,
         failover: Mapping[str, Sequence[Target]] | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.members = {member.name: member for member in members}
         self.routes = dict(routes or {})
         self._failover = dict(failover or {})
+        self._retry = retry or RetryPolicy()
+        self._clock = clock or SystemClock()
+        self._budgets = {name: RetryBudget() for name in self.members}
         self._aliases = {alias: m.name for m in members for alias in m.provider.aliases}
 
     def __repr__(self) -> str:
@@ -63,11 +83,18 @@ class Router:
         return f"<Router {' '.join(on)}; routes {' '.join(self.routes) or 'none'}>"
 
     @asynccontextmanager
-    async def open(self, request: ChatRequest) -> AsyncIterator[Exchange]:
+    async def open(self, request: ChatRequest, caller: Caller = NOBODY) -> AsyncIterator[Exchange]:
         """An answer from the first target that gives one. Raises `RequestError` and `UpstreamError`."""
         plan = self.able(self.plan(request.model), request)
+        if caller.deadline is None:
+            caller = msgspec.structs.replace(caller, deadline=self._clock.now() + TOTAL)
         async with AsyncExitStack() as stack:
-            yield await self._first(stack, plan, request)
+            token = CALLER.set(caller)  # for the time of opening: leaving may happen in another context
+            try:
+                exchange = await self._first(stack, plan, request, caller)
+            finally:
+                CALLER.reset(token)
+            yield exchange
 
     async def embed(self, request: EmbeddingsRequest) -> Embedded:
         """Vectors from the one target that embeds for this name. Raises `RequestError` and `UpstreamError`.
@@ -176,28 +203,48 @@ class Router:
                 )
         return None
 
-    async def _first(self, stack: AsyncExitStack, plan: list[Target], request: ChatRequest) -> Exchange:
-        failures: list[tuple[Target, UpstreamError]] = []
-        for target in plan:
+    async def _first(
+        self, stack: AsyncExitStack, plan: list[Target], request: ChatRequest, caller: Caller
+    ) -> Exchange:
+        """The first answer that begins, in the order and at the pace that `Attempts` says."""
+        if len(plan) > 1:
+            plan = await self._by_wait(plan, request)
+        now = self._clock.now
+        assert caller.deadline is not None
+        attempts = Attempts(
+            len(plan),
+            self._retry,
+            Deadline(caller.deadline),
+            random=self._clock.random,
+            repeats=caller.repeats,
+            budget_of=lambda i: self._budgets[plan[i].provider],
+        )
+        step = attempts.first(now())
+        while True:
+            if step.delay > 0:
+                await self._clock.sleep(step.delay)
+            target, began = plan[step.index], now()
             attempt = msgspec.structs.replace(request, model=target.model)
             try:
                 exchange = await stack.enter_async_context(self.members[target.provider].open(attempt))
             except UpstreamError as error:
-                failures.append((target, error))
-                if not error.failover:
-                    break
-                if len(failures) < len(plan):
-                    log.warning(
-                        "failover from %s to %s: %s (%s)",
-                        target,
-                        plan[len(failures)],
-                        error.message,
-                        error.kind,
-                    )
+                following = attempts.after(error, now(), took=now() - began)
+                if isinstance(following, GiveUp):
+                    raise _verdict(plan, attempts, following) from error.__cause__
+                _tell(plan, step, following, error)
+                step = following
             else:
-                exchange.attempts = len(failures) + 1
+                exchange.attempts = attempts.tried
                 return exchange
-        raise last_word(failures)
+
+    async def _by_wait(self, plan: list[Target], request: ChatRequest) -> list[Target]:
+        """The targets by how long each would have to wait for its limits; within a second, as they stand."""
+        waits = [
+            await self.members[t.provider].eta(msgspec.structs.replace(request, model=t.model)) for t in plan
+        ]
+        soon = min(waits) + SOON
+        order = sorted(range(len(plan)), key=lambda i: waits[i] if waits[i] > soon else 0.0)
+        return [plan[i] for i in order]
 
     def _on(self) -> str:
         return ", ".join(name for name, member in self.members.items() if member.off is None)
@@ -234,11 +281,30 @@ def _nobody(refusals: list[RequestError], *, is_route: bool) -> RequestError:
     return RequestError(kind, f"no target can serve this: {reasons}", param=param)
 
 
-def last_word(failures: list[tuple[Target, UpstreamError]]) -> UpstreamError:
-    """The last failure, as its provider told it, with what was tried before."""
-    error = failures[-1][1]
+def _tell(plan: list[Target], step: Next, following: Next, error: UpstreamError) -> None:
+    """A line for each repetition and each failover, with its reason."""
+    before, after = plan[step.index], plan[following.index]
+    what = f"retry of {after}" if before == after else f"failover from {before} to {after}"
+    log.warning(
+        "%s in %.2f s (%s): %s (%s)", what, following.delay, following.reason, error.message, error.kind
+    )
+
+
+def _verdict(plan: Sequence[Target], attempts: Attempts, end: GiveUp) -> UpstreamError:
+    """What the client is told when no attempt comes any more."""
+    failures = [(plan[failure.index], failure.error) for failure in attempts.failures]
+    error = last_word(failures, end.error_index)
+    error.attempts = max(attempts.tried, 1)
+    if end.retry_after is not None:
+        error.retry_after = end.retry_after
+    return error
+
+
+def last_word(failures: list[tuple[Target, UpstreamError]], told: int = -1) -> UpstreamError:
+    """The failure that is told, as its provider told it, with what else was tried."""
+    error = failures[told][1]
     error.attempts = len(failures)
-    if len(failures) > 1:
-        before = ", ".join(f"{target}: {other.code or other.kind}" for target, other in failures[:-1])
-        error.message = f"{error.message} (tried before: {before})"
+    others = [f"{target}: {other.code or other.kind}" for target, other in failures if other is not error]
+    if others:
+        error.message = f"{error.message} (tried before: {', '.join(others)})"
     return error

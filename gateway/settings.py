@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -21,6 +22,8 @@ from msgspec import Meta, Struct
 from .errors import SettingsError
 from .providers import PROVIDERS
 from .providers.base import Provider
+from .resilience.breaker import BreakerPolicy
+from .resilience.retry import RetryPolicy
 from .router import MODEL_NAME
 from .upstream import Timeouts, tls
 
@@ -74,6 +77,7 @@ _SECRET = re.compile(r"(env|file):(.+)")
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
+Amount = Annotated[int, Meta(gt=0)]
 
 
 class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -108,17 +112,26 @@ class TimeoutSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One provider. `type` is the API it speaks, by default the one of its own name.
 
-    `compatible` says that it is somebody else's server with that API, to which nothing is renamed and
+    Limits are a minute's: requests, tokens; `burst` requests may go at once, `concurrency` be in flight. With
+    several `api_keys` each has these limits. `compatible` says that it is somebody else's server with that
+    API, to which nothing is renamed and
     nothing dropped: the default for a `base_url` under another name than the type's.
     """
 
     type: str | None = None
     enabled: bool = True
     api_key: SecretRef | None = None
+    api_keys: list[SecretRef] = []
     base_url: str | None = None
     default_model: str | None = None
     models: list[str] | None = None
     priority: int = 100
+    rpm: Amount | None = None
+    tpm: Amount | None = None
+    input_tpm: Amount | None = None
+    output_tpm: Amount | None = None
+    burst: Amount | None = None
+    concurrency: Amount | None = 64
     timeouts: TimeoutSettings = TimeoutSettings()
     ca_file: str | None = None
     tls_min: str = "1.3"
@@ -136,6 +149,13 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """A name for an ordered list of targets (`provider/model`): order is priority."""
 
     targets: Annotated[list[str], Meta(min_length=1)]
+
+
+class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How long a request waits for its turn at a limit, in seconds, and how many may wait at once."""
+
+    max_wait: Annotated[float, Meta(ge=0, le=3600)] = 30
+    max_length: Annotated[int, Meta(ge=0)] = 1000
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -158,6 +178,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
+    retry: RetryPolicy = RetryPolicy()
+    breaker: BreakerPolicy = BreakerPolicy()
+    queue: QueueSettings = QueueSettings()
     vault: VaultSettings = VaultSettings()
     providers: dict[str, ProviderSettings] = {}
     models: dict[str, ModelSettings] = {}
@@ -171,8 +194,19 @@ class ProviderPlan(Struct, frozen=True, kw_only=True):
     provider: Provider
     settings: ProviderSettings
     timeouts: Timeouts
-    key: Secret | None = None
+    keys: list[Secret] = []
+    queue: QueueSettings = QueueSettings()
     off: str | None = None
+
+    @property
+    def key(self) -> Secret | None:
+        """The first key, None where the server wants none."""
+        return self.keys[0] if self.keys else None
+
+    @property
+    def sources(self) -> list[str]:
+        """Where the keys are from, in their order; one word for a server that wants none."""
+        return [key.source for key in self.keys] or ["no key"]
 
     @property
     def default_model(self) -> str | None:
@@ -338,8 +372,8 @@ def _check_providers(settings: Settings) -> Iterator[str]:
 
 
 def _check_provider(entry: ProviderSettings, provider: Provider) -> Iterator[str]:
-    if entry.base_url is not None and not entry.base_url.startswith(("http://", "https://")):
-        yield "base_url: expected an address that begins with http:// or https://"
+    if entry.base_url is not None and (wrong := wrong_address(entry.base_url)) is not None:
+        yield f"base_url: {wrong}"
     if entry.tls_min not in tls.VERSIONS:
         yield f"tls_min: expected one of {', '.join(tls.VERSIONS)}"
     elif (reason := _no_authorities(entry)) is not None:
@@ -352,6 +386,32 @@ def _check_provider(entry: ProviderSettings, provider: Provider) -> Iterator[str
         _convert(entry.options, provider.options, "", "options")
     except SettingsError as error:
         yield str(error).removeprefix(": ")
+
+
+_ESCAPED = "write @ / ? # in a name or a password as %40 %2F %3F %23"
+
+
+def wrong_address(url: str) -> str | None:
+    """Why `url` cannot be a base URL, in words that show nothing of it; None when it can.
+
+    What could be read in two ways is refused: the wrong one would show a part of the password, or call
+    another host.
+    """
+    if not url.startswith(("http://", "https://")):
+        return "expected an address that begins with http:// or https://"
+    if "?" in url or "#" in url:
+        return f"an address has no query and no fragment here, paths are put after it; {_ESCAPED}"
+    if "\\" in url or any(c.isspace() or not c.isprintable() for c in url):
+        return "an address has no white space and no backslashes"
+    try:
+        parts = urlsplit(url)
+        user, _, _ = parts.netloc.rpartition("@")
+        clean = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # it would quote what it cannot read, which may be a part of the password
+        return f"cannot be read as an address; {_ESCAPED}"
+    if not clean or "@" in user or "@" in parts.path:
+        return f"cannot be read as an address; {_ESCAPED}"
+    return None
 
 
 def _no_authorities(entry: ProviderSettings) -> str | None:
@@ -413,13 +473,14 @@ def _plan(name: str, entry: ProviderSettings, settings: Settings, environ: Mappi
     foreign = entry.base_url is not None and (entry.type or name) != name
     if provider.compatible is not None and (entry.compatible or (entry.compatible is None and foreign)):
         provider = provider.compatible
-    key, off = _provider_key(provider, entry, environ)
+    keys, off = _provider_keys(provider, entry, environ)
     return ProviderPlan(
         name=name,
         provider=provider,
         settings=entry,
         timeouts=entry.timeouts.over(_usual(provider, settings)),
-        key=key,
+        keys=keys,
+        queue=settings.queue,
         off="switched off in the settings" if not entry.enabled else off,
     )
 
@@ -429,24 +490,21 @@ def _usual(provider: Provider, settings: Settings) -> Timeouts:
     return msgspec.structs.replace(settings.timeouts.over(Timeouts()), **provider.timeouts)
 
 
-def _provider_key(
+def _provider_keys(
     provider: Provider, entry: ProviderSettings, environ: Mapping[str, str]
-) -> tuple[Secret | None, str | None]:
-    """The key, or why there is none where one is needed."""
-    if entry.api_key is not None:
-        try:
-            return resolve(entry.api_key, environ), None
-        except SettingsError as error:
-            return None, str(error)
-    for name in provider.key_names:
-        if environ.get(name, "").strip():
-            try:
-                return resolve(SecretRef("env", name), environ), None
-            except SettingsError as error:
-                return None, str(error)
-    if provider.key_names:
-        return None, f"{' or '.join(provider.key_names)} is not set"
-    return None, None
+) -> tuple[list[Secret], str | None]:
+    """The keys, or why there are none where one is needed."""
+    named = [*([entry.api_key] if entry.api_key is not None else []), *entry.api_keys]
+    if not named:
+        found = next((name for name in provider.key_names if environ.get(name, "").strip()), None)
+        named = [SecretRef("env", found)] if found else []
+    try:
+        keys = {secret.reveal(): secret for secret in (resolve(ref, environ) for ref in named)}
+    except SettingsError as error:
+        return [], str(error)
+    if not keys and provider.key_names:
+        return [], f"{' or '.join(provider.key_names)} is not set"
+    return list(keys.values()), None
 
 
 def resolve(reference: SecretRef, environ: Mapping[str, str]) -> Secret:

@@ -10,88 +10,40 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from hashlib import blake2b
-from typing import Any
+from sys import getsizeof
+from typing import TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
 
-from .chat import (
-    AssistantMessage,
-    ChatRequest,
-    Chunk,
-    DeveloperMessage,
-    Json,
-    Message,
-    Part,
-    SystemMessage,
-    ToolCallDelta,
-    fold_tool_calls,
-    texts,
-)
+from .chat import AssistantMessage, ChatRequest, Chunk, Json, Message, ToolCallDelta, fold_tool_calls
 from .exchange import Exchange, Open, Target
+from .turns import (
+    KINDS,
+    SIGNATURE,
+    SILENCE,
+    UNREADABLE,
+    Thread,
+    Turn,
+    Written,
+    call_key,
+    canonical,
+    digest,
+    raw_of,
+    text_digest,
+    turn_key,
+)
 
 MAX_WATCHED = 16 << 20
 """Characters of one answer that are remembered until it is whole; a longer one is not kept."""
 SHARE = 16
 """An entry may take this part of the vault at most: no answer pushes out all the others."""
-OVERHEAD, KEY = 1024, 128
+OVERHEAD, KEY = 1024, 1024
 """Bytes that an entry costs beside its state, and that each of its keys does: rather too many."""
-
-
-# ── where state travels ────────────────────────────────────────────────────────────────────────────────
-
-
-class Kind(Struct, frozen=True):
-    """The fields in which one kind of state stands: of a message, of its calls, of their functions.
-
-    The first of a place is where we put it; the others are conventions of other gateways.
-    """
-
-    message: tuple[str, ...] = ()
-    call: tuple[str, ...] = ()
-    function: tuple[str, ...] = ()
-
-
-KINDS = {
-    "thinking_blocks": Kind(message=("thinking_blocks",)),
-    "reasoning_details": Kind(message=("reasoning_details",)),
-    "reasoning_content": Kind(message=("reasoning_content", "reasoning")),
-    "signatures": Kind(
-        message=("extra_content",),
-        call=("extra_content", "provider_specific_fields"),
-        function=("thought_signature", "provider_specific_fields"),
-    ),
-}
-"""The words of `Provider.carries`."""
-
-
-def _places(said: Json, kind: Kind) -> Iterable[tuple[Json, tuple[str, ...]]]:
-    """Every object of the message `said` that may hold state of this kind, with the fields for it."""
-    yield said, kind.message
-    for call in said.get("tool_calls") or ():
-        yield call, kind.call
-        yield call.get("function") or {}, kind.function
-
-
-def _has(said: Json, kind: Kind) -> bool:
-    """Whether the message brings state of this kind. `{"refusal": null}` and the like are none."""
-    values = (place.get(field) for place, fields in _places(said, kind) for field in fields)
-    return any(any(value.values()) if isinstance(value, dict) else value for value in values)
-
-
-def _strip(said: Json) -> bool:
-    """Takes all state out of the message; returns whether there was any."""
-    found = [
-        place.pop(field)
-        for kind in KINDS.values()
-        for place, fields in _places(said, kind)
-        for field in fields
-        if field in place
-    ]
-    return bool(found)
+PIECE = 256
+"""The same for each piece of a call that is held until the answer is whole."""
 
 
 # ── the vault ──────────────────────────────────────────────────────────────────────────────────────────
@@ -100,8 +52,9 @@ def _strip(said: Json) -> bool:
 class Entry(Struct, frozen=True):
     """The state of one turn.
 
-    `state` is by kind, as JSON; `calls` are the signatures by the id of their call. `keys` are what the
-    turn is found by, `said` is a digest of its text, `after` of all that it answered.
+    `state` is by kind, as JSON; `calls` are the signatures, None for a call without one, by a digest of all
+    that the call says. `keys` are what the turn is found by, `said` is a digest of its text, `after` of all
+    that it answered. `spelled` is what it has learned: how the arguments of a call were written last.
     """
 
     target: Target
@@ -109,13 +62,28 @@ class Entry(Struct, frozen=True):
     said: bytes
     after: bytes
     state: dict[str, Raw]
-    calls: dict[str, Raw]
+    calls: dict[bytes, Raw | None]
+    spelled: dict[bytes, tuple[int, bytes]] = msgspec.field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """About what it takes in memory, in bytes."""
-        held = sum(len(bytes(raw)) for raw in (*self.state.values(), *self.calls.values()))
-        return held + OVERHEAD + KEY * len(self.keys)
+        held = sum(len(bytes(raw)) for raw in (*self.state.values(), *self.calls.values()) if raw is not None)
+        names = getsizeof(self.target.provider) + getsizeof(self.target.model) + sum(map(len, self.calls))
+        return held + names + OVERHEAD + KEY * len(self.keys)
+
+    def call(self, key: bytes, arguments: str) -> bytes | None:
+        """Which of its calls this is, by `key` and arguments; None for one that it did not make.
+
+        Arguments are read only when they are written in another way than the last time: all turns of a
+        long conversation come back with every request.
+        """
+        written = hash(arguments)
+        before, made = self.spelled.get(key, (None, b""))
+        if before != written:
+            made = digest(key, canonical(arguments))
+            self.spelled[key] = (written, made)
+        return made if made in self.calls else None
 
 
 class Vault:
@@ -182,111 +150,10 @@ class Vault:
             self._first.pop(key, None)  # the calls of an answer may share one
 
 
-# ── what a turn is known by ────────────────────────────────────────────────────────────────────────────
-
-
-def _digest(*parts: str | bytes) -> bytes:
-    return blake2b(msgspec.msgpack.encode(parts), digest_size=16).digest()
-
-
-def text_digest(pieces: Iterable[str]) -> bytes:
-    """A digest of a text, blind to white space: clients trim it."""
-    return _digest("".join("".join(pieces).split()))
-
-
-SILENCE = text_digest(())
-"""The digest of no text, be it empty or null."""
-
-
-def _number(text: str) -> float:
-    """A number with a point or an exponent, as a client in JavaScript would write it again: 1.0 is 1."""
-    value = float(text)
-    return int(value) if value.is_integer() and abs(value) < 2**53 else value
-
-
-_decode_arguments = msgspec.json.Decoder(float_hook=_number).decode
-
-
-def canonical(arguments: str) -> bytes:
-    """A call's arguments, however they are written: sorted, without spaces; none are the empty object."""
-    try:
-        return msgspec.json.encode(_decode_arguments(arguments or "{}"), order="sorted")
-    except (msgspec.MsgspecError, RecursionError, ValueError):
-        return arguments.strip().encode("utf-8", "surrogatepass")
-
-
-def call_key(call_id: str, name: str, arguments: str) -> bytes:
-    """What a call is found by: ids alone are not enough, since some servers count from 0 in each answer."""
-    return _digest(b"call", call_id, name, canonical(arguments))
-
-
-def _call_keys(message: AssistantMessage) -> list[bytes]:
-    keys = []
-    for call in message.tool_calls or ():
-        if call.custom is not None:
-            keys.append(call_key(call.id, call.custom.name, call.custom.input))
-        else:
-            name, arguments = (call.function.name, call.function.arguments) if call.function else ("", "")
-            keys.append(call_key(call.id, name, arguments))
-    return keys
-
-
-class Thread:
-    """A conversation while it is read on: digests of everything so far.
-
-    `so_far` is what was said, without instructions: it tells equal short answers of different conversations
-    apart. `frame` is all that a signature may be bound to: instructions, tools and earlier state as well.
-    """
-
-    def __init__(self, request: ChatRequest) -> None:
-        self._said = blake2b(digest_size=16)
-        self._minds: list[str] = []
-        told = (text for m in request.messages if _instructs(m) for text in texts(m.content))
-        self._frame = _digest(bytes(request.wire.get("tools", b"")), *told)
-        self._place = 0
-
-    @property
-    def so_far(self) -> bytes:
-        return self._said.copy().digest()
-
-    @property
-    def frame(self) -> bytes:
-        return _digest(self._frame, self.so_far, *self._minds)
-
-    def add(self, message: Message, calls: Iterable[bytes] = ()) -> None:
-        """Takes the next message, with the state that it has now and the keys of its calls."""
-        self._place += 1
-        if _instructs(message):
-            return
-        content = message.content
-        said = [content] if isinstance(content, str) else [*texts(content), *_sketches(content)]
-        if isinstance(message, AssistantMessage) and (message.thinking_blocks or message.reasoning_details):
-            self._minds.append(str(self._place))
-        self._said.update(_digest(str(message.__struct_config__.tag), *said, *calls))
-
-
-def _instructs(message: Message) -> bool:
-    return isinstance(message, SystemMessage | DeveloperMessage)
-
-
-def _sketches(content: str | list[Part] | None) -> Iterable[str]:
-    """Enough to tell one picture or file from another, without reading megabytes for it."""
-    for part in content if isinstance(content, list) else ():
-        if part.type != "text":
-            yield f"{part.type} {len(held := _held(part))} {held[-64:]}"
-
-
-def _held(part: Part) -> str:
-    if part.image_url is not None:
-        return part.image_url.url
-    if part.input_audio is not None:
-        return part.input_audio.data
-    return (part.file and (part.file.file_data or part.file.file_id)) or ""
-
-
 # ── on the way in ──────────────────────────────────────────────────────────────────────────────────────
 
-_turn_decoder = msgspec.json.Decoder(AssistantMessage)
+_Found: TypeAlias = tuple[Entry | None, bytes]
+"""The entry of a call, and which of its calls it is."""
 
 
 class Restoring:
@@ -310,67 +177,86 @@ class Restoring:
 
     def request(self) -> ChatRequest:
         """The request for the target. The client's own is not touched."""
-        messages = [self._next(i, message) for i, message in enumerate(self._request.messages)]
+        knows = self._vault.entries > 0
+        messages = [self._next(i, m, knows=knows) for i, m in enumerate(self._request.messages)]
         if not self._is_changed:
             return self._request
-        wire = {**self._request.wire, "messages": Raw(msgspec.json.encode(self._raws))}
+        wire = {**self._request.wire, "messages": raw_of(self._raws)}
         return msgspec.structs.replace(self._request, messages=messages, wire=wire)
 
-    def _next(self, place: int, message: Message) -> Message:
-        calls: list[bytes] = []
-        if isinstance(message, AssistantMessage):
-            calls = _call_keys(message)
-            message = self._turn(place, message, calls)
-        self.thread.add(message, calls)
-        return message
+    def _next(self, place: int, message: Message, *, knows: bool) -> Message:
+        if not isinstance(message, AssistantMessage):
+            self.thread.add(message)
+            return message
+        turn = Turn(message)
+        if knows:
+            turn.message = self._turn(place, turn)
+        self.thread.add(turn)
+        return turn.message
 
-    def _turn(self, place: int, message: AssistantMessage, calls: list[bytes]) -> AssistantMessage:
-        found = self._found(message, calls)
-        known = [entry for entry in found if entry is not None]
+    def _turn(self, place: int, turn: Turn) -> AssistantMessage:
+        found = self._found(turn)
+        known = [entry for entry, _ in found if entry is not None]
         if not known:
-            return message
-        said: Json = msgspec.json.decode(self._raw(place))
-        is_foreign = any(entry.target != self.target for entry in known)
-        is_stripped = is_foreign and _strip(said)
-        told = self._signatures(said, found)
-        whole = found[0]
-        if whole is not None and not is_foreign and all(entry is whole for entry in found):
-            told |= self._whole(said, whole)
-        if not (told or is_stripped):
-            return message
+            return turn.message
+        try:
+            said = Written(self._raw(place))
+            is_foreign = any(entry.target != self.target for entry in known)
+            is_stripped = is_foreign and said.strip()
+            signed = self._signatures(said, found)
+            whole = known[0]
+            is_whole = not is_foreign and len(known) == len(found) and all(e is whole for e in known)
+            thought = self._whole(said, whole) if is_whole else {}
+        except UNREADABLE:
+            return turn.message
+        if not (is_stripped or signed or thought):
+            return turn.message
+        said.fields |= thought
+        for call, raw in signed:
+            call[SIGNATURE] = raw
         self._is_changed = True
-        self._raws[place] = Raw(msgspec.json.encode({**said, **told}))
-        return _turn_decoder.decode(self._raws[place])
+        self._raws[place] = said.raw()
+        return said.typed(turn.message)
 
-    def _found(self, message: AssistantMessage, calls: list[bytes]) -> list[Entry | None]:
+    def _found(self, turn: Turn) -> list[_Found]:
         """The entry of each call; of a turn without any, the one of its place in the conversation."""
-        text = text_digest(texts(message.content))
-        keys = calls or [turn_key(self.thread, text)]
-        return [
-            entry if entry is not None and text in (SILENCE, entry.said) else None
-            for entry in map(self._vault.find, keys)
-        ]
+        calls = turn.calls()
+        if not calls:
+            return [(self._vault.find(turn_key(self.thread, turn.said)), b"")]
+        found: list[_Found] = []
+        seen: set[bytes] = set()
+        for call in calls:
+            entry, made = self._found_call(turn, *call)
+            is_new = made not in seen  # of two calls that say the same, one is of a turn that we do not know
+            found.append((entry, made) if is_new else (None, b""))
+            seen.add(made)
+        return found
 
-    def _signatures(self, said: Json, found: Sequence[Entry | None]) -> Json:
-        """The calls with the signatures that are theirs; nothing where the client brings any."""
-        kind = KINDS["signatures"]
-        calls = said.get("tool_calls") or []
+    def _found_call(self, turn: Turn, call_id: str, name: str, arguments: str) -> _Found:
+        key = call_key(self.thread, call_id, name)
+        entry = self._vault.find(key)
+        if entry is None or turn.said not in (SILENCE, entry.said):
+            return None, b""
+        made = entry.call(key, arguments)
+        return (None, b"") if made is None else (entry, made)
+
+    def _signatures(self, said: Written, found: list[_Found]) -> list[tuple[dict[str, Raw], Raw]]:
+        """The calls that get their signatures back, with these; none where the client brings any."""
         own = [
-            entry.calls.get(str(call["id"])) if entry is not None and entry.target == self.target else None
-            for call, entry in zip(calls, found, strict=False)
+            entry.calls.get(made) if entry is not None and entry.target == self.target else None
+            for entry, made in found
         ]
-        if not any(own) or _has(said, kind):
-            return {}
-        signed = [{**c, kind.call[0]: raw} if raw else c for c, raw in zip(calls, own, strict=True)]
-        return {"tool_calls": signed}
+        if not any(own) or said.has(KINDS["signatures"]):
+            return []
+        return [(call, raw) for call, raw in zip(said.calls, own, strict=True) if raw is not None]
 
-    def _whole(self, said: Json, entry: Entry) -> Json:
+    def _whole(self, said: Written, entry: Entry) -> dict[str, Raw]:
         """What belongs to the turn as a whole, by field, once in a request."""
         if entry.keys[0] in self._used or (self._binds and entry.after != self.thread.frame):
             return {}
+        fresh = {KINDS[name]: raw for name, raw in entry.state.items() if not said.has(KINDS[name])}
         self._used.add(entry.keys[0])
-        fresh = ((KINDS[name], raw) for name, raw in entry.state.items())
-        return {kind.message[0]: raw for kind, raw in fresh if not _has(said, kind)}
+        return {kind.message[0]: raw for kind, raw in fresh.items()}
 
     def _raw(self, place: int) -> Raw:
         """The message at `place` as the client sent it."""
@@ -379,11 +265,6 @@ class Restoring:
             encoded = msgspec.json.encode(self._request.messages) if wire is None else wire
             self._raws = msgspec.json.decode(encoded, type=list[Raw])
         return self._raws[place]
-
-
-def turn_key(thread: Thread, said: bytes) -> bytes:
-    """What a turn without calls is found by: its text alone would be that of other conversations too."""
-    return _digest(b"turn", thread.so_far, said)
 
 
 # ── on the way out ─────────────────────────────────────────────────────────────────────────────────────
@@ -401,12 +282,13 @@ class Watched(Exchange):
         self._thread = thread
         self._carries = carries
         self._keeps_thoughts = "reasoning_content" in carries
+        self._keeps_signatures = "signatures" in carries
         self._room = MAX_WATCHED
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._deltas: list[ToolCallDelta] = []
-        self._lists: dict[str, list[Any]] = {}
-        self._signature: Json | None = None
+        self._lists: dict[str, list[Raw]] = {}
+        self._signature: Raw | None = None
         self._mirror()
 
     def _mirror(self) -> None:
@@ -417,51 +299,70 @@ class Watched(Exchange):
     async def read(self) -> list[Chunk]:
         batch = await self._inner.read()
         self._mirror()
-        if self._room > 0:
-            for chunk in batch:
+        for chunk in batch:
+            if self._room >= 0:
                 self._note(chunk)
         return batch
 
     def _note(self, chunk: Chunk) -> None:
+        self._room -= len(chunk.text)
         if chunk.text:
             self._texts.append(chunk.text)
-            self._room -= len(chunk.text)
         if chunk.reasoning and self._keeps_thoughts:
             self._thoughts.append(chunk.reasoning)
             self._room -= len(chunk.reasoning)
-        if chunk.tool_calls:
-            self._deltas += chunk.tool_calls
-            self._room -= sum(len(delta.arguments) for delta in chunk.tool_calls)
-        if chunk.extra:
-            for name in self._carries & chunk.extra.keys():
-                self._lists.setdefault(name, []).extend(chunk.extra[name])
+        for delta in chunk.tool_calls:
+            self._note_call(delta)
+        for name in self._carries & (chunk.extra or {}).keys():
+            self._lists.setdefault(name, []).extend(map(self._taken, (chunk.extra or {})[name]))
         if chunk.extra_content:
-            self._signature = chunk.extra_content
-        if chunk.finish_reason is not None:
+            self._signature = self._taken(chunk.extra_content)
+        if self._room < 0:
+            for held in (self._texts, self._thoughts, self._deltas, self._lists):
+                held.clear()
+            self._signature = None
+        elif chunk.finish_reason is not None:
             self._keep()
+
+    def _note_call(self, delta: ToolCallDelta) -> None:
+        self._room -= PIECE + len(delta.id) + len(delta.name) + len(delta.arguments)
+        signature = (delta.extra or {}).get(SIGNATURE)
+        extra = {SIGNATURE: self._taken(signature)} if signature and self._keeps_signatures else None
+        self._deltas.append(msgspec.structs.replace(delta, extra=extra))
+
+    def _taken(self, value: Json) -> Raw:
+        raw = raw_of(value)
+        self._room -= len(bytes(raw)) + PIECE
+        return raw
 
     def _keep(self) -> None:
         """Puts what there is into the vault. It may happen again, when more comes after the end."""
-        state = {name: _raw_of(items) for name, items in self._lists.items()}
+        state = {name: raw_of(items) for name, items in self._lists.items()}
         if self._thoughts:
-            state["reasoning_content"] = _raw_of("".join(self._thoughts))
-        calls = fold_tool_calls(self._deltas)
-        signed: dict[str, Raw] = {}
-        if "signatures" in self._carries:
-            field = KINDS["signatures"].call[0]
-            signed = {c.id: _raw_of(c.extra[field]) for c in calls if c.extra and field in c.extra}
-            if self._signature:
-                state["signatures"] = _raw_of(self._signature)
-        if not (state or signed):
+            state["reasoning_content"] = raw_of("".join(self._thoughts))
+        if self._signature is not None and self._keeps_signatures:
+            state["signatures"] = self._signature
+        if not state and not any(delta.extra for delta in self._deltas):
             return
         said = text_digest(self._texts)
-        keys = tuple(call_key(c.id, c.name, c.arguments) for c in calls) or (turn_key(self._thread, said),)
-        target, frame = self._target_asked, self._thread.frame
-        self._vault.put(Entry(target=target, keys=keys, said=said, after=frame, state=state, calls=signed))
-
-
-def _raw_of(value: Any) -> Raw:
-    return Raw(msgspec.json.encode(value))
+        calls: dict[bytes, Raw | None] = {}
+        spelled: dict[bytes, tuple[int, bytes]] = {}
+        for made in fold_tool_calls(self._deltas):
+            key = call_key(self._thread, made.id, made.name)
+            whole = digest(key, canonical(made.arguments))
+            calls.setdefault(whole, (made.extra or {}).get(SIGNATURE))
+            spelled[key] = (hash(made.arguments), whole)
+        self._vault.put(
+            Entry(
+                target=self._target_asked,
+                keys=tuple(spelled) or (turn_key(self._thread, said),),
+                said=said,
+                after=self._thread.frame,
+                state=state,
+                calls=calls,
+                spelled=spelled,
+            )
+        )
 
 
 class Remembering:
@@ -493,9 +394,11 @@ class Remembering:
                 yield exchange
             return
         restoring = self._restoring(request)
-        async with self._inner(restoring.request()) as exchange:
+        sent, target, thread = restoring.request(), restoring.target, restoring.thread
+        del restoring  # it holds the messages once more
+        async with self._inner(sent) as exchange:
             if request.tools:
-                exchange = Watched(exchange, self._vault, restoring.target, restoring.thread, self._carries)
+                exchange = Watched(exchange, self._vault, target, thread, self._carries)
             yield exchange
 
     def _restoring(self, request: ChatRequest) -> Restoring:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from . import __version__
 from .settings import ProviderPlan
+from .upstream import shown
 
 _EXAMPLE = "demo/story"
 
@@ -41,7 +42,7 @@ def _row(plan: ProviderPlan, width: int) -> str:
     elif plan.provider.local is not None:
         why = "no key needed: " + ", ".join(f"{plan.name}/{model}" for model in plan.provider.models)
     else:
-        why = f"no key, at {plan.base_url}"
+        why = f"no key, at {shown(plan.base_url)}"
     return f"  {plan.name:<{width}}  on   {why}"
 
 

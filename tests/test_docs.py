@@ -17,7 +17,7 @@ import pytest
 
 from gateway import cli, settings
 from gateway.app import PATHS
-from gateway.errors import POLICY
+from gateway.errors import POLICY, Retry
 from gateway.providers import PROVIDERS
 from gateway.providers.base import Provider
 from gateway.simulator import FAULTS
@@ -36,12 +36,31 @@ def table(*rows: tuple[str, ...]) -> str:
     return "\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+ASKED_AGAIN = {
+    Retry.NO: "no",
+    Retry.QUICK: "once soon, then with pauses",
+    Retry.LAST: "when nobody else is left",
+    Retry.STATED: "when its wait is short, or nobody else is left",
+}
+
+
 def policy_table() -> str:
     rows = (
-        (kind.value, str(p.status), p.type, p.code or "as the provider says", "yes" if p.failover else "no")
+        (
+            kind.value,
+            str(p.status),
+            p.type,
+            p.code or "as the provider says",
+            ASKED_AGAIN[p.retry],
+            "yes" if p.failover else "no",
+            "" if p.breaker == "none" else p.breaker,
+        )
         for kind, p in POLICY.items()
     )
-    return table(("kind", "status", "type", "code", "next target of a route"), *rows)
+    return table(
+        ("kind", "status", "type", "code", "the same target again", "next target of a route", "circuit"),
+        *rows,
+    )
 
 
 def faults_table() -> str:

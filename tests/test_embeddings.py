@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import struct
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from gateway.chat import InvalidRequest, Usage
 from gateway.embeddings import (
+    LARGE,
     MAX_INPUTS,
     Embeddings,
     EmbeddingsRequest,
@@ -22,14 +25,17 @@ from gateway.embeddings import (
     decode_embeddings,
     from_base64,
     join,
+    numbers,
     to_base64,
     vectors_for,
 )
 from gateway.errors import ErrorKind, GatewayError, UpstreamError
 from gateway.exchange import Embedded, Target
-from gateway.ingress.embeddings import render
+from gateway.ingress import embeddings as ingress
+from gateway.ingress.embeddings import PIECE, EmbeddingsService, render
+from gateway.ingress.service import Limits
 from gateway.providers import PROVIDERS
-from gateway.providers.base import HttpRequest
+from gateway.providers.base import Embedder, HttpRequest
 from gateway.router import Member, Router
 from gateway.upstream import Timeouts, Upstream
 from gateway.upstream.embed import AT_ONCE
@@ -129,15 +135,15 @@ FLOATS = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), mi
 
 
 @given(FLOATS)
-def test_vectors_survive_base64(numbers: list[float]):
-    assert from_base64(to_base64(numbers)) == numbers
+def test_vectors_survive_base64(values: list[float]):
+    assert list(from_base64(to_base64(values))) == values
 
 
 @given(FLOATS)
-def test_base64_is_little_endian_32_bit_floats(numbers: list[float]):
+def test_base64_is_little_endian_32_bit_floats(values: list[float]):
     """Golden case 14: what the SDKs decode is the list of floats."""
-    raw = base64.b64decode(to_base64(numbers), validate=True)
-    assert list(struct.unpack(f"<{len(numbers)}f", raw)) == numbers
+    raw = base64.b64decode(to_base64(values), validate=True)
+    assert list(struct.unpack(f"<{len(values)}f", raw)) == values
 
 
 NAN = base64.b64encode(struct.pack("<2f", 1, float("nan"))).decode()
@@ -161,22 +167,21 @@ def test_numbers_that_cannot_be_said_are_refused():
     with pytest.raises(msgspec.ValidationError, match="number that is none"):
         vectors_for(request(), [NAN])
     with pytest.raises(msgspec.ValidationError, match="32 bits"):
-        vectors_for(request(encoding_format="base64"), [[1e300]])
+        vectors_for(request(encoding_format="base64"), [numbers([1e300])])
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_every_input_has_its_vector(count: int):
     with pytest.raises(msgspec.ValidationError, match=f"{count} vectors for 2 inputs"):
-        vectors_for(request(["a", "b"]), [[1.0]] * count)
+        vectors_for(request(["a", "b"]), [numbers([1.0])] * count)
 
 
 @pytest.mark.parametrize("form", [None, "float", "base64"])
 def test_a_vector_comes_in_the_form_that_was_asked_for(form: str | None):
-    numbers = [0.5, -2.0]
-    wanted = to_base64(numbers) if form == "base64" else numbers
-    assert (
-        vectors_for(request(["a", "b"], encoding_format=form), [numbers, to_base64(numbers)]) == [wanted] * 2
-    )
+    vector = numbers([0.5, -2.0])
+    wanted = to_base64(vector) if form == "base64" else vector
+    asked = request(["a", "b"], encoding_format=form)
+    assert vectors_for(asked, [vector, to_base64(vector)]) == [wanted] * 2
 
 
 def test_tokens_are_known_when_those_of_every_batch_are():
@@ -191,7 +196,7 @@ async def test_an_answer_is_rendered_as_openai_does():
     usage = Usage(prompt_tokens=3, wire=msgspec.Raw(b'{"prompt_tokens":3,"cost":0.1}'))
     answer = Embeddings(vectors=["AACAPw==", "AAAAQA=="], usage=usage, wire={"id": msgspec.Raw(b'"e-1"')})
     whole = Embedded(target=Target("p", "m"), embeddings=answer)
-    assert msgspec.json.decode(await render(whole)) == {
+    assert msgspec.json.decode(b"".join(await render(whole))) == {
         "object": "list",
         "data": [
             {"object": "embedding", "index": 0, "embedding": "AACAPw=="},
@@ -201,8 +206,10 @@ async def test_an_answer_is_rendered_as_openai_does():
         "usage": {"prompt_tokens": 3, "total_tokens": 3, "cost": 0.1},
         "id": "e-1",
     }
-    bare = Embedded(target=Target("p", "m"), embeddings=Embeddings(vectors=[[1.0]] * 130, model="said"))
-    rendered = msgspec.json.decode(await render(bare))
+    bare = Embedded(
+        target=Target("p", "m"), embeddings=Embeddings(vectors=[numbers([1])] * 130, model="said")
+    )
+    rendered = msgspec.json.decode(b"".join(await render(bare)))
     assert [item["index"] for item in rendered["data"]] == list(range(130))
     assert (rendered["model"], rendered["usage"]) == ("said", {"prompt_tokens": 0, "total_tokens": 0})
 
@@ -253,7 +260,7 @@ async def test_batches_are_a_few_at_a_time_and_in_order():
     transport = ByText()
     up = Upstream("up", GEMINI, transport)
     embedded = await up.embed(numbered(950))
-    assert embedded.embeddings.vectors == [[float(i)] for i in range(950)]
+    assert [list(vector) for vector in embedded.embeddings.vectors] == [[float(i)] for i in range(950)]
     assert sorted(transport.sent) == list(range(0, 950, 100))
     assert transport.most == AT_ONCE
     assert (str(embedded.target), embedded.usage, embedded.dropped) == ("up/m", None, ())
@@ -324,7 +331,7 @@ async def test_bytes_that_come_slowly_are_no_silence():
     pieces = [piece for i in range(len(body)) for piece in (0.01, body[i : i + 1])]
     times = Timeouts(first_byte=0.15, idle=0.15, content_idle=9, total=9)
     up = Upstream("up", GEMINI, ScriptedTransport(Reply(pieces, headers=JSON)), timeouts=times)
-    assert (await up.embed(request())).embeddings.vectors == [[1.0]]
+    assert (await up.embed(request())).embeddings.vectors == [numbers([1])]
     silent = Upstream("up", GEMINI, ScriptedTransport(Reply([body[:5], 9.0], headers=JSON)), timeouts=times)
     with pytest.raises(UpstreamError) as caught:
         await silent.embed(request())
@@ -361,6 +368,128 @@ async def test_a_provider_without_embeddings_says_so():
     assert (caught.value.kind, caught.value.hop) == (ErrorKind.UNSUPPORTED, "gateway")
 
 
+# ── large answers ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Slow:
+    """An `Embedder.parse` that goes on when the event loop lets it; `free` says that the loop ran."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.free: list[bool] = []
+        self.most = self.inside = 0
+
+    def __call__(self, body: bytes, asked: EmbeddingsRequest) -> Embeddings:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        self.begun.set()
+        self.free.append(self.go_on.wait(2))
+        self.inside -= 1
+        return Embeddings(vectors=[numbers([float(str(given))]) for given in asked.inputs])
+
+
+def large(slow: Slow, batches: int) -> Upstream:
+    """A provider that embeds one input a call, and answers with more than is read at once."""
+    assert GEMINI.embeddings is not None
+    embedder = Embedder(build_request=GEMINI.embeddings.build_request, parse=slow, most=1)
+    replies = [Reply([b" " * LARGE, b"{}"], headers=JSON) for _ in range(batches)]
+    provider = dataclasses.replace(GEMINI, embeddings=embedder)
+    return Upstream("up", provider, ScriptedTransport(*replies))
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not happened():
+            await asyncio.sleep(0)
+
+
+async def test_a_large_answer_is_read_while_others_have_their_turn():
+    slow = Slow()
+    asking = asyncio.create_task(large(slow, 3).embed(numbered(3)))
+    await until(slow.begun.is_set)
+    slow.go_on.set()
+    embedded = await asking
+    assert slow.free == [True] * 3
+    assert [list(vector) for vector in embedded.embeddings.vectors] == [[0.0], [1.0], [2.0]]
+    assert slow.most == 1
+
+
+async def test_who_leaves_does_not_wait_for_what_is_being_read():
+    slow = Slow()
+    up = large(slow, 1)
+    asking = asyncio.create_task(up.embed(numbered(1)))
+    await until(slow.begun.is_set)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert (slow.free, up.in_flight, up.answered, up.failed) == ([], 0, 0, 0)
+    slow.go_on.set()
+
+
+@pytest.mark.parametrize("body", [b"[" * 2 * LARGE, b" " * 2 * LARGE, b'"\xff' + b" " * LARGE])
+async def test_a_large_answer_that_is_not_the_api_is_a_bad_response(body: bytes):
+    up = Upstream("up", GEMINI, ScriptedTransport(Reply([body], headers=JSON)))
+    with pytest.raises(UpstreamError) as caught:
+        await up.embed(request())
+    assert (caught.value.kind, caught.value.hop, up.failed) == (ErrorKind.BAD_RESPONSE, "up", 1)
+
+
+def of_size(count: int) -> Embedded:
+    vectors = Embeddings(vectors=[numbers([i + 0.25] * 1000) for i in range(count)])
+    return Embedded(target=Target("p", "m"), embeddings=vectors)
+
+
+@pytest.mark.parametrize("count", [1, 400])
+async def test_a_large_answer_is_written_in_pieces_by_a_thread(monkeypatch: pytest.MonkeyPatch, count: int):
+    threads = []
+
+    def spied(embedded: Embedded, write: Callable[[Embedded], Iterator[bytes]] = ingress._pieces) -> Any:
+        threads.append(threading.current_thread())
+        return write(embedded)
+
+    monkeypatch.setattr(ingress, "_pieces", spied)
+    pieces = await render(of_size(count))
+    assert (threads[0] is threading.main_thread()) is (count == 1)
+    assert (len(pieces) == 1) is (count == 1)
+    assert all(len(piece) < PIECE + 30_000 for piece in pieces)
+    data = msgspec.json.decode(b"".join(pieces))["data"]
+    assert [item["embedding"][999] for item in data] == [i + 0.25 for i in range(count)]
+
+
+class OneAnswer(Router):
+    """A router that has the same answer to everything."""
+
+    def __init__(self, embedded: Embedded) -> None:
+        super().__init__([])
+        self.embedded = embedded
+
+    async def embed(self, _request: EmbeddingsRequest) -> Embedded:
+        return self.embedded
+
+
+@pytest.mark.parametrize("takes", [0, 3])
+async def test_a_client_that_takes_nothing_of_a_large_answer_is_given_up(takes: int):
+    said = [{"type": "http.request", "body": b'{"model":"p/m","input":"a"}'}]
+    given: list[Any] = []
+    cut_off: list[bool] = []
+
+    async def receive() -> Any:
+        return said.pop() if said else await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body" and len(given) > takes:
+            await asyncio.Event().wait()
+        given.append(message)
+
+    service = EmbeddingsService(OneAnswer(of_size(400)), Limits(send_timeout=0.02))
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "headers": headers, "gateway.abort": lambda: cut_off.append(True)}
+    async with asyncio.timeout(5):
+        await service(scope, receive, send)
+    assert (len(given), cut_off, service.in_flight) == (takes + 1, [True], 0)
+
+
 # ── who is asked ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -376,7 +505,9 @@ class FakeEmbed:
         self.asked.append(request.model)
         if self.failure is not None:
             raise UpstreamError(self.failure, "failed", hop=self.name)
-        return Embedded(target=Target(self.name, request.model), embeddings=Embeddings(vectors=[[1.0]]))
+        return Embedded(
+            target=Target(self.name, request.model), embeddings=Embeddings(vectors=[numbers([1])])
+        )
 
 
 def member(

@@ -237,9 +237,10 @@ def test_a_strict_refusal_names_all_that_would_be_lost():
     assert plan.error["param"] == "seed"
 
 
-def test_no_secret_is_shown():
+@pytest.mark.parametrize("password", ["sim-password", "sim@password", "@", "%40%2F", ""])
+def test_no_secret_is_shown(password: str):
     transport = ScriptedTransport()
-    url = "http://me:sim-password@127.0.0.1:1/v1"
+    url = f"http://me:{password}@127.0.0.1:1/v1"
     up = Upstream("up", OPENAI, transport, key="sim-explain-key", base_url=url)
     seen = up.preview(chat("gpt-4.1"))
     assert seen.url == "http://***@127.0.0.1:1/v1/chat/completions"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 
 import gateway
-from gateway import app, open_provider
+from gateway import members, open_provider
 from gateway.chat import ChatRequest, UserMessage
 from gateway.errors import ErrorKind, RequestError, SettingsError, UpstreamError
 from gateway.providers import PROVIDERS
@@ -41,7 +42,7 @@ def streamed(*texts: str) -> Reply:
 def transport(monkeypatch: pytest.MonkeyPatch) -> ScriptedTransport:
     """What every provider that is opened sends through."""
     scripted = ScriptedTransport()
-    monkeypatch.setattr(app, "transport_for", lambda *_arguments, **_options: scripted)
+    monkeypatch.setattr(members, "transport_for", lambda *_arguments, **_options: scripted)
     return scripted
 
 
@@ -145,6 +146,9 @@ INVALID: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no messages": ([], {}, "messages"),
     "no content": ([{"role": "user"}], {}, "messages[0].content"),
     "a model's name": ("x", {"model": "a b"}, "model"),
+    "half a character": ("\ud800", {}, "messages"),
+    "half a character in a field": ("x", {"user": "\ud800"}, "user"),
+    "half a character in a field's name": ("x", {"metadata": {"\udfff": "x"}}, "metadata"),
 }
 
 
@@ -239,8 +243,121 @@ async def test_leaving_the_provider_closes_streams_that_are_still_held(transport
         await anext(stream)
         assert not reply.closed
     assert reply.closed
-    with pytest.raises(StopAsyncIteration):
+    assert await asyncio.gather(anext(stream), return_exceptions=True) == [INTERRUPTED]
+    assert await asyncio.gather(anext(stream), return_exceptions=True) == [INTERRUPTED]
+
+
+class Interrupted:
+    """Equal to the error that says that the answer is not whole."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UpstreamError) and (other.kind, other.hop) == (
+            ErrorKind.INTERRUPTED,
+            "gateway",
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+INTERRUPTED = Interrupted()
+
+
+async def read_with_pauses(
+    stream: AsyncGenerator[gateway.Chunk, None], read: asyncio.Event, go_on: asyncio.Event
+) -> None:
+    async for _ in stream:
+        read.set()
+        await go_on.wait()
+
+
+async def test_who_reads_on_after_the_block_learns_that_it_is_not_the_end(transport: ScriptedTransport):
+    reply = streamed("a", "b", "c")
+    transport.replies = [reply]
+    read, go_on = asyncio.Event(), asyncio.Event()
+    async with open_provider("openai", **KEYED) as provider:
+        stream = provider.generate_stream("x", model="gpt-4.1")
+        reader = asyncio.create_task(read_with_pauses(stream, read, go_on))
+        await read.wait()
+    assert (reply.closed, reply.at_end) == (True, False)
+    go_on.set()
+    assert await asyncio.gather(reader, return_exceptions=True) == [INTERRUPTED]
+
+
+@pytest.mark.parametrize("way", ["a stream", "a whole answer", "models"])
+async def test_what_waits_for_the_provider_ends_with_the_block(transport: ScriptedTransport, way: str):
+    first = sse(ROLE, delta(content="a")) if way == "a stream" else []
+    reply = Reply([*first, 60.0], headers=JSON if way != "a stream" else {})
+    transport.replies = [reply]
+    read, go_on = asyncio.Event(), asyncio.Event()
+    go_on.set()
+    async with open_provider("openai", **KEYED) as provider:
+        ways: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+            "a stream": lambda: read_with_pauses(provider.generate_stream("x"), read, go_on),
+            "a whole answer": lambda: provider.generate("x"),
+            "models": provider.models,
+        }
+        asking = asyncio.create_task(ways[way]())
+        async with asyncio.timeout(5):
+            while reply.reads <= len(first):
+                await asyncio.sleep(0)
+    assert reply.closed
+    assert await asyncio.gather(asking, return_exceptions=True) == [INTERRUPTED]
+    assert asking.cancelling() == 0
+
+
+async def test_health_that_is_cut_off_by_the_end_of_the_block_is_not_good(transport: ScriptedTransport):
+    reply = Reply([60.0], headers=JSON)
+    transport.replies = [reply]
+    async with open_provider("openai", **KEYED) as provider:
+        asking = asyncio.create_task(provider.health())
+        async with asyncio.timeout(5):
+            while not reply.reads:
+                await asyncio.sleep(0)
+    assert not (await asking).ok
+
+
+async def test_a_stream_that_was_never_begun_is_no_empty_answer(transport: ScriptedTransport):
+    async with open_provider("openai", **KEYED) as provider:
+        stream = provider.generate_stream("x", model="gpt-4.1")
+        closed = provider.generate_stream("x", model="gpt-4.1")
+        await closed.aclose()
+    assert [chunk async for chunk in closed] == []  # whoever closed it knows
+    with pytest.raises(UpstreamError) as caught:
         await anext(stream)
+    assert caught.value.kind is ErrorKind.INTERRUPTED
+    assert transport.sent == []
+    await stream.aclose()
+    assert [chunk async for chunk in stream] == []
+
+
+async def test_a_stream_that_was_whole_stays_whole_after_the_block(transport: ScriptedTransport):
+    transport.replies = [streamed("Hi")]
+    async with open_provider("openai", **KEYED) as provider:
+        stream = provider.generate_stream("x", model="gpt-4.1")
+        assert [chunk.text async for chunk in stream if chunk.text] == ["Hi"]
+    assert [chunk async for chunk in stream] == []
+
+
+async def test_an_error_thrown_into_a_stream_closes_the_call(transport: ScriptedTransport):
+    reply = streamed("a", "b")
+    transport.replies = [reply]
+    async with open_provider("openai", **KEYED) as provider:
+        stream = provider.generate_stream("x", model="gpt-4.1")
+        await anext(stream)
+        with pytest.raises(KeyError):
+            await stream.athrow(KeyError("x"))
+        assert reply.closed
+        assert [chunk async for chunk in stream] == []
+
+
+async def test_after_the_block_nothing_is_opened(transport: ScriptedTransport):
+    async with open_provider("openai", **KEYED) as provider:
+        pass
+    for ask in (lambda: provider.generate("x"), first_piece(provider), provider.models, provider.health):
+        with pytest.raises(RuntimeError, match="openai is closed: the block of open_provider was left"):
+            await (ask("x") if ask.__name__ == "ask" else ask())
+    assert provider.capabilities("gpt-4.1").features
+    assert transport.sent == []
 
 
 async def test_a_cancelled_answer_closes_the_call(transport: ScriptedTransport):
@@ -332,7 +449,8 @@ async def test_a_server_of_the_settings_is_opened_by_its_name(transport: Scripte
 async def test_failover_of_the_settings_is_not_for_one_provider(transport: ScriptedTransport):
     """A provider here is that provider: what another one would answer is the gateway's business."""
     transport.replies = [UpstreamError(ErrorKind.SERVER, "no")]
-    chosen = parse('[models."openai/gpt-4.1"]\nfailover = ["demo/echo"]\n', "test")
+    once = "[retry]\nattempts = 1\n"
+    chosen = parse(once + '[models."openai/gpt-4.1"]\nfailover = ["demo/echo"]\n', "test")
     async with open_provider("openai", settings=chosen, environ=KEYED["environ"]) as provider:
         with pytest.raises(UpstreamError, match="no"):
             await provider.generate("x", model="gpt-4.1")
@@ -346,6 +464,12 @@ CANNOT: dict[str, tuple[str, dict[str, Any], str]] = {
     "no such provider": ("opnai", {}, f"there is no provider 'opnai'; known: {', '.join(PROVIDERS)}"),
     "no such provider, with a key": ("opnai", {"api_key": "k"}, "there is no provider 'opnai'"),
     "switched off": ("openai", {"settings": OFF, "environ": KEYED["environ"]}, "openai: switched off"),
+    "a query": (
+        "openai",
+        {"api_key": "k", "base_url": "http://h/v1?k=1"},
+        "base_url: an address has no query",
+    ),
+    "two users": ("openai", {"api_key": "k", "base_url": "http://a@b@h/v1"}, "base_url: cannot be read"),
     "no address": ("openai", {"api_key": "k", "base_url": "localhost"}, "base_url: expected an address"),
     "no such file": ("demo", {"config": "nope.toml", "settings": None}, "nope.toml: no such file"),
 }

@@ -10,6 +10,7 @@ from gateway.chat import ChatRequest
 from gateway.errors import POLICY, ErrorKind, GatewayError, RequestError, UpstreamError
 from gateway.exchange import Preview, Target
 from gateway.providers import PROVIDERS
+from gateway.resilience.retry import RetryPolicy
 from gateway.router import Member, Router
 
 from .fakes import FakeOpen, chat
@@ -41,7 +42,9 @@ A, B = Target("a", "m1"), Target("b", "m2")
 
 
 def two(*failures: ErrorKind, second: tuple[ErrorKind, ...] = ()) -> Router:
-    return Router([member("a", *failures), member("b", *second)], routes={"r": [A, B]})
+    """Two targets, each asked once: how often one is asked again is the affair of `resilience.retry`."""
+    members = [member("a", *failures), member("b", *second)]
+    return Router(members, routes={"r": [A, B]}, retry=RetryPolicy(attempts=1))
 
 
 async def ask(router: Router, request: ChatRequest) -> tuple[str, int]:

@@ -88,6 +88,50 @@ def test_a_mistake_is_one_line_with_file_key_and_what_is_allowed(text: str):
     assert "hunter2" not in line
 
 
+ADDRESSES = {  # what cannot be a base URL → words of the one line
+    "http://me:hunter2@x?y@host/v1": "no query",
+    "http://me:hun/ter2@host/v1": "cannot be read",
+    "http://me:123/ter2@host/v1": "cannot be read",
+    "http://me:hun#ter2@host/v1": "no fragment",
+    "http://me:hun@ter2@host/v1": "cannot be read",
+    "http://me:hun[ter2@host/v1": "cannot be read",
+    "http://me:hun ter2@host/v1": "no white space",
+    "http://me:hun\\ter2@host/v1": "no backslashes",
+    "http://me:hunter2@host:ter2/v1": "cannot be read",
+    "http://me:hunter2@host:0/v1": "cannot be read",
+    "http://me:hunter2@/v1": "cannot be read",
+    "http://host/v1?key=hunter2": "no query",
+    "http://host/v1?": "no query",
+    "http://host/v1#hunter2": "no fragment",
+    "http:///v1": "cannot be read",
+    "me:hunter2@host": "http://",
+}
+
+
+@pytest.mark.parametrize("url", ADDRESSES)
+def test_an_address_that_can_be_read_in_two_ways_is_refused_and_not_shown(url: str):
+    with pytest.raises(SettingsError) as caught:
+        parse(f"[providers.openai]\nbase_url = '{url}'\n", "gateway.toml")
+    line = str(caught.value)
+    assert line.startswith("gateway.toml: providers.openai.base_url: ")
+    assert ADDRESSES[url] in line
+    assert "ter2" not in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:a%40b%2Fc%3F@host:8080/v1",
+        "https://[::1]:8080",
+        "http://me@host/a%23b/",
+        "http://prüf.example",
+    ],
+)
+def test_addresses_that_are_taken(url: str):
+    assert parse(f"[providers.openai]\nbase_url = '{url}'\n", "x").providers["openai"].base_url == url
+
+
 def test_no_file_is_all_defaults():
     assert load(None) == parse("", "x") == Settings()
 

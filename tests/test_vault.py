@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
+import tracemalloc
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from sys import getsizeof
 from typing import Any
 
 import msgspec
@@ -13,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway import app, settings, vault
-from gateway.chat import AssistantMessage, ChatRequest, Chunk, ToolCallDelta
+from gateway import app, settings, turns, vault
+from gateway.chat import AssistantMessage, ChatRequest, Chunk, ToolCallDelta, decode_request
 from gateway.errors import ErrorKind, UpstreamError
 from gateway.exchange import Exchange, Target
 from gateway.ingress import render
 from gateway.providers import PROVIDERS
-from gateway.vault import KEY, KINDS, OVERHEAD, SHARE, Entry, Remembering, Vault, call_key, canonical
+from gateway.turns import KINDS, STRONG, Written, canonical, is_strong, text_digest
+from gateway.vault import KEY, OVERHEAD, PIECE, SHARE, Entry, Remembering, Vault
 
 from .fakes import FakeExchange, chat
 
@@ -38,7 +42,8 @@ class Clock:
 
 def entry(*keys: str, size: int = 0, target: Target = HOME) -> Entry:
     """An entry that takes `size` bytes, or as few as can be."""
-    filling = max(0, size - OVERHEAD - KEY * len(keys))
+    names = getsizeof(target.provider) + getsizeof(target.model)
+    filling = max(0, size - names - OVERHEAD - KEY * len(keys))
     return Entry(
         target=target,
         keys=tuple(key.encode() for key in keys),
@@ -53,12 +58,12 @@ def entry(*keys: str, size: int = 0, target: Target = HOME) -> Entry:
 
 
 def test_what_was_not_used_for_the_longest_time_goes_first():
-    kept = Vault(SHARE * 2000, 100, Clock())
+    kept = Vault(SHARE * 4000, 100, Clock())
     for number in range(SHARE):
-        kept.put(entry(str(number), size=2000))
-    assert (kept.entries, kept.bytes) == (SHARE, SHARE * 2000)
+        kept.put(entry(str(number), size=4000))
+    assert (kept.entries, kept.bytes) == (SHARE, SHARE * 4000)
     assert kept.find(b"0") is not None
-    kept.put(entry("new", size=2000))
+    kept.put(entry("new", size=4000))
     assert kept.find(b"1") is None
     assert kept.find(b"0") is not None
     assert kept.find(b"new") is not None
@@ -89,16 +94,16 @@ def test_an_entry_is_found_by_each_of_its_keys_until_another_takes_one():
 
 
 def test_an_answer_that_would_push_out_the_others_is_not_kept():
-    kept = Vault(SHARE * 2000, 10, Clock())
-    kept.put(entry("a", size=2001))
-    kept.put(entry("b", size=2000))
+    kept = Vault(SHARE * 4000, 10, Clock())
+    kept.put(entry("a", size=4001))
+    kept.put(entry("b", size=4000))
     assert kept.find(b"a") is None
     assert kept.find(b"b") is not None
 
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("put"), st.lists(st.sampled_from("abcdefgh"), min_size=1), st.integers(0, 4000)),
+        st.tuples(st.just("put"), st.lists(st.sampled_from("abcdefgh"), min_size=1), st.integers(0, 12_000)),
         st.tuples(st.just("find"), st.sampled_from("abcdefgh"), st.just(0)),
         st.tuples(st.just("wait"), st.just(""), st.integers(0, 60)),
     ),
@@ -110,7 +115,7 @@ STEPS = st.lists(
 def test_the_bound_is_never_exceeded(steps: list[tuple[str, Any, int]]):
     """In bytes and in time, whatever happens; and what is counted is what is there."""
     clock = Clock()
-    kept = Vault(SHARE * 3000, 50, clock)
+    kept = Vault(SHARE * 10_000, 50, clock)
     used: dict[bytes, float] = {}
     for kind, what, number in steps:
         if kind == "wait":
@@ -154,12 +159,34 @@ def test_arguments_written_anew_are_the_same(one: str, two: str):
 @pytest.mark.parametrize(("one", "two"), OTHER)
 def test_other_arguments_are_another_call(one: str, two: str):
     assert canonical(one) != canonical(two)
-    assert call_key("c", "f", one) != call_key("c", "f", two)
 
 
-def test_arguments_of_any_depth_and_size_have_a_key():
+def test_arguments_of_any_depth_and_size_have_a_form():
     for text in ("[" * 100_000, "1e999", "9" * 5000, '{"a":' * 2000 + "1" + "}" * 2000):
-        assert len(call_key("c", "f", text)) == 16
+        assert canonical(text)
+
+
+IDS = {  # an id, the name of its function, and whether another conversation may have the same one
+    ("toolu_01A09q90qw90lq917835lq9", "f"): True,
+    ("call_00_pJ8yk2pQk1", "get_weather"): True,
+    ("call_0", "f"): False,
+    ("", "f"): False,
+    ("", ""): False,
+    ("Xk29dkf0a", "f"): False,
+    ("functions.get_weather:0", "get_weather"): False,
+    ("call_get_weather_in_the_city_0", "get_weather_in_the_city"): False,
+}
+
+
+@pytest.mark.parametrize(("identity", "expected"), IDS.items())
+def test_ids_that_servers_count_are_weak(identity: tuple[str, str], expected: bool):
+    assert is_strong(*identity) == expected
+
+
+def test_texts_differ_in_more_than_white_space():
+    assert text_digest(["Let me ", "look."]) == text_digest([" Let\tme look.\u3000\n"])
+    assert text_digest(["Let me look."]) != text_digest(["Let us look."])
+    assert text_digest(["\ud800"]) != text_digest([])
 
 
 # ── the layer ──────────────────────────────────────────────────────────────────────────────────────────
@@ -181,7 +208,17 @@ class Playing:
         yield self.gave[-1]
 
 
-def call(call_id: str, arguments: str = "{}", **fields: Any) -> dict[str, Any]:
+def strong(name: str) -> str:
+    """An id as real APIs make them."""
+    return name.rjust(STRONG, "_")
+
+
+def call(name: str, arguments: str = "{}", **fields: Any) -> dict[str, Any]:
+    return counted(strong(name), arguments, **fields)
+
+
+def counted(call_id: str, arguments: str = "{}", **fields: Any) -> dict[str, Any]:
+    """A call with just this id."""
     return {"id": call_id, "type": "function", "function": {"name": "f", "arguments": arguments}, **fields}
 
 
@@ -189,8 +226,8 @@ def turn(content: str | None, *calls: dict[str, Any], **fields: Any) -> dict[str
     return {"role": "assistant", "content": content, **({"tool_calls": [*calls]} if calls else {}), **fields}
 
 
-def result(call_id: str) -> dict[str, Any]:
-    return {"role": "tool", "tool_call_id": call_id, "content": "done"}
+def result(name: str) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": strong(name), "content": "done"}
 
 
 USER = {"role": "user", "content": "Go."}
@@ -199,7 +236,7 @@ SIGNED = {"google": {"thought_signature": "c2ln"}}
 
 
 def delta(index: int, arguments: str = "{}", **fields: Any) -> ToolCallDelta:
-    return ToolCallDelta(index=index, id=f"c{index}", name="f", arguments=arguments, **fields)
+    return ToolCallDelta(index=index, id=strong(f"c{index}"), name="f", arguments=arguments, **fields)
 
 
 ANSWER = [
@@ -298,7 +335,9 @@ async def test_what_clients_make_of_a_turn(kept: Vault, client: str):
 async def test_two_turns_merged_into_one_keep_the_signatures_of_their_calls(kept: Vault):
     """Whose thoughts would come first is not for us to say."""
     await remembered(kept)
-    other = ToolCallDelta(index=0, id="x", name="f", arguments="{}", extra={"extra_content": {"other": 1}})
+    other = ToolCallDelta(
+        index=0, id=strong("x"), name="f", arguments="{}", extra={"extra_content": {"other": 1}}
+    )
     await remembered(
         kept, answer=[[Chunk(reasoning="More.", tool_calls=(other,), finish_reason="tool_calls")]]
     )
@@ -396,9 +435,224 @@ async def test_equal_answers_of_different_conversations_are_not_mistaken(kept: V
         return assistants(asked)[0].reasoning_content
 
     assert await thought(question) == "Paris it is."
-    assert await thought({"role": "system", "content": "New."}, question) == "Paris it is."
+    parts = [{"type": "text", "text": "Is it Paris?"}]
+    assert await thought({"role": "user", "content": parts}) == "Paris it is."
+    assert await thought(question, tools=[{"type": "function", "function": {"name": "g"}}]) is None
+    assert await thought({"role": "system", "content": "New."}, question) is None
+    assert await thought({"role": "developer", "content": "New."}, question) is None
+    assert await thought({**question, "name": "somebody else"}) is None
     assert await thought({"role": "user", "content": "Is it Rome?"}) is None
     assert await thought(question, turn("No."), question) is None
+
+
+SECRET = [[Chunk(text="Hello!", reasoning="The code is 4711.", extra={"thinking_blocks": [BLOCK]})]]
+SECRET += [[Chunk(finish_reason="stop", extra_content=SIGNED)]]
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+async def test_another_clients_thoughts_stay_its_own(kept: Vault, role: str):
+    """Two clients with the same words and instructions of their own."""
+    theirs, ours = {"role": role, "content": "The code is 4711."}, {"role": role, "content": "Be kind."}
+    await remembered(kept, answer=SECRET, messages=[theirs, USER])
+    history = [USER, turn("Hello!"), {"role": "user", "content": "Bye."}]
+    (message,) = assistants(await seen(kept, messages=[ours, *history]))
+    assert (message.reasoning_content, message.thinking_blocks, message.extra_content) == (None, None, None)
+    (message,) = assistants(await seen(kept, messages=[theirs, *history]))
+    assert message.reasoning_content == "The code is 4711."
+    assert (message.thinking_blocks, message.extra_content) == ([BLOCK], SIGNED)
+
+
+async def test_instructions_that_come_later_do_not_take_thoughts_away(kept: Vault):
+    await remembered(kept, answer=SECRET)
+    later = {"role": "system", "content": "Be short."}
+    (message,) = assistants(await seen(kept, turn("Hello!"), later, USER))
+    assert message.reasoning_content == "The code is 4711."
+
+
+async def test_equal_questions_with_unknown_parts_are_not_the_same(kept: Vault):
+    """What is in a part that we cannot read may be something else every time."""
+    asking = {"role": "user", "content": [{"type": "video_url", "video_url": {"url": "https://a.example/"}}]}
+    await remembered(kept, answer=SECRET, messages=[asking])
+    (message,) = assistants(await seen(kept, messages=[asking, turn("Hello!"), USER]))
+    assert message.reasoning_content is None
+
+
+COUNTED = ["call_0", "functions.f:0", ""]
+
+
+def thinking(call_id: str, thought: str, *more: ToolCallDelta) -> list[list[Chunk]]:
+    made = ToolCallDelta(index=0, id=call_id, name="f", extra={"extra_content": {"of": thought}})
+    return [[Chunk(reasoning=thought, tool_calls=(made, *more), finish_reason="tool_calls")]]
+
+
+@pytest.mark.parametrize("call_id", COUNTED)
+async def test_calls_that_servers_count_are_known_in_their_conversation_only(kept: Vault, call_id: str):
+    """Ids, names and arguments may all be those of another conversation."""
+    for who in ("A", "B"):
+        messages = [{"role": "user", "content": who}]
+        await remembered(kept, answer=thinking(call_id, who), messages=messages)
+    for who in ("A", "B", "C"):
+        messages = [{"role": "user", "content": who}, turn(None, counted(call_id, "")), USER]
+        (message,) = assistants(await seen(kept, messages=messages))
+        assert message.reasoning_content == (None if who == "C" else who)
+        signed = (message.tool_calls or [])[0].extra_content
+        assert signed == (None if who == "C" else {"of": who})
+
+
+async def test_every_turn_of_a_loop_may_count_from_0(kept: Vault):
+    history: list[Any] = [USER]
+    for thought in ("first", "second", "third"):
+        await remembered(kept, answer=thinking("call_0", thought), messages=history)
+        history += [turn(None, counted("call_0")), {**result(""), "tool_call_id": "call_0"}]
+    asked = await seen(kept, messages=history)
+    assert [m.reasoning_content for m in assistants(asked)] == ["first", "second", "third"]
+
+
+async def test_counted_calls_may_be_reordered_and_left_out(kept: Vault):
+    other = ToolCallDelta(index=1, id="call_1", name="f", arguments='{"a":1}')
+    await remembered(kept, answer=thinking("call_0", "I think.", other))
+    first, second = counted("call_0"), counted("call_1", '{ "a": 1.0 }')
+    for calls in ([first, second], [second, first], [second]):
+        (message,) = assistants(await seen(kept, turn(None, *calls), USER))
+        assert message.reasoning_content == "I think."
+    (message,) = assistants(await seen(kept, turn(None, first, first), USER))
+    assert message.reasoning_content is None, "one of them is of a turn that nobody knows"
+
+
+async def test_calls_of_one_answer_may_share_their_id(kept: Vault):
+    """Their arguments tell them apart."""
+    other = ToolCallDelta(index=1, id="", name="f", arguments='{"a":1}')
+    await remembered(kept, answer=thinking("", "I think.", other))
+    asked = await seen(kept, turn(None, counted("", '{"a": 1}'), counted("")), USER)
+    (message,) = assistants(asked)
+    assert [c.extra_content for c in message.tool_calls or ()] == [None, {"of": "I think."}]
+    assert message.reasoning_content == "I think."
+
+
+ODD = {
+    "a number too large": b"1e400",
+    "digits without end": b"9" * 5000,
+    "no UTF-8": b'"\xff"',
+    "a number as it was written": b"0.1000000000000000055511151231257827",
+    "depth": b"[" * 500 + b"]" * 500,
+}
+
+
+def odd(field: bytes, value: bytes, inside: str) -> ChatRequest:
+    """A request with a field that nobody knows in the turn, its call, or the function of it."""
+    made = call("x")
+    places = {"turn": (said := turn(None, made)), "call": made, "function": made["function"]}
+    places[inside]["@"] = "@"
+    request = chat(tools=TOOLS, messages=[USER, said])
+    messages = bytes(request.wire["messages"]).replace(b'"@":"@"', b'"%s":%s' % (field, value))
+    return msgspec.structs.replace(request, wire={**request.wire, "messages": Raw(messages)})
+
+
+@pytest.mark.parametrize("target", [HOME, Target("other", "m")], ids=str)
+@pytest.mark.parametrize("inside", ["turn", "call", "function"])
+@pytest.mark.parametrize("name", ODD)
+async def test_what_nobody_has_to_read_stays_as_it_was_written(
+    kept: Vault, name: str, inside: str, target: Target
+):
+    await remembered(kept, answer=thinking(strong("x"), "I think."))
+    layer = Remembering(Playing(), kept, target.provider, EVERYTHING)
+    sent = layer.restored(odd(b"zzz", ODD[name], inside))
+    assert ODD[name] in bytes(sent.wire["messages"])
+    (message,) = assistants(sent)
+    assert message.reasoning_content == ("I think." if target == HOME else None)
+
+
+@pytest.mark.parametrize("inside", ["turn", "call", "function"])
+async def test_a_turn_that_cannot_be_taken_apart_stays_as_it_is(kept: Vault, inside: str):
+    """A name that is no UTF-8: skipped by who looks for others, and in the way of who wants them all."""
+    await remembered(kept, answer=thinking(strong("x"), "I think."))
+    request = odd(b"\xff", b"1", inside)
+    assert Remembering(Playing(), kept, "home", EVERYTHING).restored(request) is request
+
+
+async def test_state_of_the_clients_own_that_cannot_be_read_stays(kept: Vault):
+    await remembered(kept, answer=thinking(strong("x"), "I think."))
+    layer = Remembering(Playing(), kept, "home", EVERYTHING)
+    sent = layer.restored(odd(b"reasoning", b"1e400", "turn"))
+    assert b'"reasoning":1e400' in bytes(sent.wire["messages"])
+    assert assistants(sent)[0].reasoning_content is None
+
+
+async def test_messages_that_do_not_change_keep_their_bytes(kept: Vault):
+    await remembered(kept)
+    written = [b'{ "role" : "user", "content": "Go." }', b'{"role":"assistant",  "content":"Hm."}']
+    messages = b"[%s,%s,%s]" % (*written, msgspec.json.encode(turn("Let me look.", ONE, TWO)))
+    request = decode_request(
+        b'{"model":"m","messages":%s,"tools":%s}' % (messages, msgspec.json.encode(TOOLS))
+    )
+    sent = Remembering(Playing(), kept, "home", EVERYTHING).restored(request)
+    assert bytes(sent.wire["messages"]).startswith(b"[" + b",".join(written))
+    assert restored(assistants(sent)[1]) == WHOLE
+
+
+async def test_names_written_with_escapes_are_seen(kept: Vault):
+    """The client's own signature, as no client writes it."""
+    await remembered(kept)
+    own = call("c0", ARGUMENTS)
+    own["function"]["thought_signature"] = "b3du"
+    request = chat(tools=TOOLS, messages=[USER, turn("Let me look.", own, TWO)])
+    hidden = bytes(request.wire["messages"]).replace(b"thought_sig", b"\\u0074hought_sig")
+    request = msgspec.structs.replace(request, wire={**request.wire, "messages": Raw(hidden)})
+    kind = frozenset(("signatures",))
+    sent = Remembering(Playing(), kept, "home", kind).restored(request)
+    assert SIGNED not in [c.extra_content for c in assistants(sent)[0].tool_calls or ()]
+    other = Remembering(Playing(), kept, "other", kind).restored(request)
+    assert b"b3du" not in bytes(other.wire["messages"])
+
+
+class Counting:
+    """Stands in the place of a function, and counts how often it is needed."""
+
+    def __init__(self, real: Any) -> None:
+        self.real, self.times = real, 0
+
+    def __call__(self, *args: Any) -> Any:
+        self.times += 1
+        return self.real(*args)
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    """How often arguments were read."""
+    monkeypatch.setattr(vault, "canonical", counting := Counting(canonical))
+    return counting
+
+
+async def test_arguments_are_read_once_however_often_a_turn_comes_back(kept: Vault, parsed: Counting):
+    await remembered(kept)
+    assert parsed.times == 2
+    same = turn("Let me look.", ONE, TWO)
+    for _ in range(3):
+        assert restored(assistants(await seen(kept, same))[0]) == WHOLE
+    assert parsed.times == 2, "as the model wrote them"
+    other = turn("Let me look.", call("c0", '{ "b": 2, "a": 1 }'), TWO)
+    for _ in range(3):
+        assert restored(assistants(await seen(kept, other))[0]) == WHOLE
+    assert parsed.times == 3, "as a client wrote them anew"
+    changed = turn("Let me look.", call("c0", '{"a": 2}'), TWO)
+    for _ in range(3):
+        assert restored(assistants(await seen(kept, changed))[0]) == (False, False, [False, False])
+    assert parsed.times == 4, "nor are others compared again and again"
+
+
+async def test_a_conversation_that_nobody_knows_costs_nothing(
+    kept: Vault, parsed: Counting, monkeypatch: pytest.MonkeyPatch
+):
+    """Neither arguments nor texts nor messages are read, with an empty vault or one of others."""
+    monkeypatch.setattr(vault, "Written", taken := Counting(Written))
+    monkeypatch.setattr(turns, "digest", digests := Counting(turns.digest))
+    history = [turn("Let me look.", ONE, TWO), *RESULTS, turn("Done."), USER]
+    await seen(kept, *history)
+    assert digests.times == 0
+    await remembered(kept, messages=[{"role": "user", "content": "Else."}], answer=thinking("call_0", "B"))
+    parsed.times = 0
+    await seen(kept, *history)
+    assert parsed.times == taken.times == 0
 
 
 PICTURES = [
@@ -445,7 +699,7 @@ async def test_what_follows_a_turn_that_lost_its_state_is_not_bound_to_it_any_mo
     """The second turn was made after a first one with thoughts; without those it is another conversation."""
     await remembered(kept)
     first = [USER, turn("Let me look.", ONE, TWO), *RESULTS]
-    second = ToolCallDelta(index=0, id="x", name="f", arguments="{}")
+    second = ToolCallDelta(index=0, id=strong("x"), name="f", arguments="{}")
     answer = [[Chunk(tool_calls=(second,), extra={"thinking_blocks": [BLOCK]}, finish_reason="tool_calls")]]
     layer = Remembering(Playing(answer), kept, "home", EVERYTHING, lambda _model: True)
     async with layer(chat(tools=TOOLS, messages=first)) as exchange:
@@ -453,7 +707,7 @@ async def test_what_follows_a_turn_that_lost_its_state_is_not_bound_to_it_any_mo
     history = [*first, turn(None, call("x")), result("x")]
     both = assistants(await seen(kept, messages=history, binds=True))
     assert [m.thinking_blocks for m in both] == [[BLOCK], [BLOCK]]
-    kept._remove(call_key("c0", "f", ARGUMENTS))
+    kept._remove(next(iter(kept._entries)))
     neither = assistants(await seen(kept, messages=history, binds=True))
     assert [m.thinking_blocks for m in neither] == [None, None]
 
@@ -516,11 +770,11 @@ async def test_what_the_provider_does_not_carry_is_not_kept(kept: Vault, kind: s
 
 
 async def test_calls_of_custom_tools_are_known_by_their_input(kept: Vault):
-    made = ToolCallDelta(index=0, id="c0", name="f", arguments="free text", type="custom")
+    made = ToolCallDelta(index=0, id=strong("c0"), name="f", arguments="free text", type="custom")
     await remembered(
         kept, answer=[[Chunk(reasoning="I think.", tool_calls=(made,), finish_reason="tool_calls")]]
     )
-    custom = {"id": "c0", "type": "custom", "custom": {"name": "f", "input": "free text"}}
+    custom = {"id": strong("c0"), "type": "custom", "custom": {"name": "f", "input": "free text"}}
     (message,) = assistants(await seen(kept, turn(None, custom), result("c0")))
     assert message.reasoning_content == "I think."
 
@@ -534,6 +788,87 @@ async def test_an_answer_of_absurd_length_is_not_held_in_memory(kept: Vault, mon
     monkeypatch.setattr(vault, "MAX_WATCHED", 10)
     await remembered(kept)
     assert kept.entries == 0
+
+
+HUGE = "x" * (100 * PIECE)
+LARGE: dict[str, Chunk] = {
+    "text": Chunk(text=HUGE),
+    "thoughts": Chunk(reasoning=HUGE),
+    "blocks": Chunk(extra={"thinking_blocks": [{"thinking": HUGE}]}),
+    "arguments": Chunk(tool_calls=(ToolCallDelta(index=0, arguments=HUGE),)),
+    "ids": Chunk(tool_calls=(ToolCallDelta(index=0, id=HUGE),)),
+    "names": Chunk(tool_calls=(ToolCallDelta(index=0, name=HUGE),)),
+    "signatures": Chunk(tool_calls=(delta(0, extra={"extra_content": {"of": HUGE}}),)),
+    "a signature": Chunk(extra_content={"of": HUGE}),
+    "many pieces": Chunk(tool_calls=(ToolCallDelta(index=0),) * 100),
+}
+
+
+@pytest.mark.parametrize("what", LARGE)
+async def test_whatever_grows_without_end_is_not_held(
+    kept: Vault, what: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Nothing is kept of such an answer, and nothing more is collected of it."""
+    monkeypatch.setattr(vault, "MAX_WATCHED", 10 * PIECE)
+    layer = Remembering(
+        Playing([[Chunk(reasoning="I think."), LARGE[what]], *ANSWER]), kept, "home", EVERYTHING
+    )
+    async with layer(chat(tools=TOOLS, messages=[USER])) as exchange:
+        assert isinstance(exchange, vault.Watched)
+        await exchange.collect()
+        held = (exchange._texts, exchange._thoughts, exchange._deltas, exchange._lists, exchange._signature)
+        assert not any(held)
+    assert kept.entries == 0
+
+
+async def test_a_piece_too_much_at_the_end_is_noticed(kept: Vault, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(vault, "MAX_WATCHED", PIECE)
+    await remembered(kept, answer=[[Chunk(reasoning="I think."), Chunk(text=HUGE, finish_reason="stop")]])
+    assert kept.entries == 0
+
+
+SHAPES: dict[str, tuple[int, int, int]] = {  # calls of a turn, lengths of their ids and of the model's name
+    "no calls": (0, 0, 1),
+    "short": (1, 6, 1),
+    "many calls": (64, 30, 1),
+    "long ids": (16, 10_000, 1),
+    "long names": (1, 30, 10_000),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_what_is_counted_is_not_less_than_what_is_taken(shape: str):
+    """Ids may be of any length, and so may be the names of models."""
+    number, length, named = SHAPES[shape]
+    kept = Vault(2 << 20, 1000, Clock())
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for i in range(60):
+            calls = tuple(
+                ToolCallDelta(
+                    index=j, id=f"{i}.{j}".rjust(length, "z"), name="f", extra={"extra_content": {"s": j}}
+                )
+                for j in range(number)
+            )
+            answer = [[Chunk(reasoning="x", tool_calls=calls, finish_reason="stop")]]
+            model = str(i).rjust(named, "m")
+            messages = [{"role": "user", "content": str(i)}]
+            await remembered(kept, Target("home", model), answer, messages=messages)
+            history = [turn(None, *(counted(c.id) for c in calls)), USER]
+            await seen(kept, messages=[*messages, *history], target=Target("home", model))
+            del calls, answer, model, messages, history
+        assert kept.entries
+        counted_bytes = kept.bytes
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        kept._entries.clear()
+        kept._first.clear()
+        gc.collect()
+        taken = before - tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert counted_bytes / 8 < taken <= counted_bytes <= kept.max_bytes
 
 
 async def test_the_exchange_is_still_the_one_that_was_opened(kept: Vault):
@@ -572,7 +907,7 @@ def played(number: int, said: Any) -> list[list[Chunk]]:
     for index, (arguments, signature) in enumerate(calls):
         written = msgspec.json.encode(arguments).decode()
         extra = {"extra_content": signature} if signature else None
-        first = ToolCallDelta(index=index, id=f"t{number}c{index}", name="f", extra=extra)
+        first = ToolCallDelta(index=index, id=strong(f"t{number}c{index}"), name="f", extra=extra)
         rest = ToolCallDelta(index=index, arguments=written)
         chunks += [Chunk(tool_calls=(first,)), Chunk(tool_calls=(rest,))]
     return [*([chunk] for chunk in chunks), [Chunk(finish_reason="stop", extra_content=SIGNED)]]

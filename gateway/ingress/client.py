@@ -172,6 +172,7 @@ class EventStream:
         self.headers: list[Header] = list(headers)
         """Sent with the head: may be added to while `started` is false."""
         self.started = False
+        self._note = "keep-alive"
         self._client = client
         self._every = every
         self._send_timeout = send_timeout
@@ -201,6 +202,10 @@ class EventStream:
         self._writing_since = self._loop.time()
         await self._client.finish(data)
         self._stop()
+
+    def waiting(self, place: int, seconds: float) -> None:
+        """Has the next comments say where in a queue the request stands, and how long that will be."""
+        self._note = f"queued: place {place}, about {max(seconds, 0):.0f} s"
 
     def _stop(self) -> None:
         if self._comment is not None:
@@ -243,7 +248,8 @@ class EventStream:
             with suppress(ClientGone):  # who writes next will notice
                 if not self.started:
                     await self._start()
-                await self._client.write(sse.comment("keep-alive"))
+                await self._client.write(sse.comment(self._note))
+                self._note = "keep-alive"
             self._wrote()
         finally:
             self._comment = None

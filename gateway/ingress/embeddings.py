@@ -6,19 +6,23 @@ It decodes, asks the router, and renders; it knows no provider. Follows the Open
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
+from ..embeddings import LARGE
 from ..errors import ErrorKind, RequestError
 from ..exchange import Embedded
 from ..intake import read_embeddings
-from .client import Client
+from .client import Client, Header
 from .service import Call, Service, answer_headers
 
-AT_ONCE = 64
-"""Vectors that are written before others get their turn: a large answer is a hundred million bytes."""
+PIECE = 256 << 10
+"""Bytes of an answer that are sent together, or a little more: a large one is a hundred million."""
+NUMBER_BYTES = 20
+"""What a number takes in JSON, about."""
 
 
 class EmbeddingsService(Service):
@@ -35,26 +39,53 @@ class EmbeddingsService(Service):
         async with client.watched():
             embedded = await self._router.embed(request)
             call.exchange = embedded
-            await client.answer(200, await render(embedded), answer_headers(call, embedded))
+            await self._send(client, await render(embedded), answer_headers(call, embedded))
+
+    async def _send(self, client: Client, pieces: list[bytes], headers: list[Header]) -> None:
+        """Sends an answer piece by piece. A client that takes nothing for long is given up."""
+        size = sum(map(len, pieces))
+        kind = [("content-type", "application/json"), ("content-length", str(size))]
+        await client.start(200, [*kind, *headers])
+        for piece in pieces[:-1]:
+            await self._taken(client, client.write(piece))
+        await self._taken(client, client.finish(pieces[-1]))
+
+    async def _taken(self, client: Client, writing: Awaitable[None]) -> None:
+        timer = asyncio.get_running_loop().call_later(self._limits.send_timeout, client.abort)
+        try:
+            await writing
+        finally:
+            timer.cancel()
 
 
-async def render(embedded: Embedded) -> bytes:
-    """The answer as a client reads it. Tokens that nobody tells are 0: the shape needs a number."""
+async def render(embedded: Embedded) -> list[bytes]:
+    """The answer as a client reads it, in pieces; a large one is written in a thread."""
+    vectors = embedded.embeddings.vectors
+    size = sum(len(v) if isinstance(v, str) else len(v) * NUMBER_BYTES for v in vectors)
+    if size <= LARGE:
+        return list(_pieces(embedded))
+    return await asyncio.to_thread(lambda: list(_pieces(embedded)))
+
+
+def _pieces(embedded: Embedded) -> Iterator[bytes]:
+    """Tokens that nobody tells are 0: the shape needs a number."""
     answer = embedded.embeddings
     encode = msgspec.json.encode
     written = bytearray(b'{"object":"list","data":[')
     for index, vector in enumerate(answer.vectors):
-        item = {"object": "embedding", "index": index, "embedding": vector}
+        said = vector if isinstance(vector, str) else list(vector)
+        item = {"object": "embedding", "index": index, "embedding": said}
         written += (b"," if index else b"") + encode(item)
-        if index % AT_ONCE == AT_ONCE - 1:
-            await asyncio.sleep(0)
+        if len(written) >= PIECE:
+            yield bytes(written)
+            written.clear()
     tokens = embedded.usage.prompt_tokens if embedded.usage is not None else 0
     rest: dict[str, Any] = {
         "model": answer.model or embedded.target.model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens, **_said(embedded)},
         **answer.wire,
     }
-    return bytes(written + b"]," + encode(rest)[1:])
+    yield bytes(written + b"]," + encode(rest)[1:])
 
 
 def _said(embedded: Embedded) -> dict[str, Raw]:

@@ -25,7 +25,7 @@ from ..router import Router
 from . import render
 from .client import Client, EventStream
 from .operations import json_response
-from .service import Call, Service, answer_headers, exchange_headers, own_fault, shutting_down
+from .service import Call, Service, answer_headers, caller_of, exchange_headers, own_fault, shutting_down
 
 log = logging.getLogger("gateway.ingress")
 
@@ -49,16 +49,18 @@ class ChatCompletions(Service):
                 await self._whole(client, call, request)
 
     async def _whole(self, client: Client, call: Call, request: ChatRequest) -> None:
-        async with self._router.open(request) as exchange:
+        async with self._router.open(request, caller_of(client, stream=False)) as exchange:
             call.exchange = exchange
             chunk = await exchange.collect()
             body = render.response(request, chunk, **_names(call, exchange))
             await client.answer(200, body, answer_headers(call, exchange))
 
     async def _stream(self, client: Client, call: Call, request: ChatRequest) -> None:
+        caller = caller_of(client, stream=True)
         with self._event_stream(client, call) as stream:
+            caller = msgspec.structs.replace(caller, waiting=stream.waiting)
             try:
-                async with self._router.open(request) as exchange:
+                async with self._router.open(request, caller) as exchange:
                     call.exchange = exchange
                     await self._relay(stream, call, request, exchange)
             except asyncio.CancelledError:

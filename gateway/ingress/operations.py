@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 from starlette.requests import Request
@@ -12,22 +12,36 @@ from starlette.responses import Response
 
 from .. import __version__
 from ..router import Router
-from ..upstream import Upstream
+from ..upstream import Failure
 from ..vault import Vault
+
+
+class Provided(Protocol):
+    """A provider as `/health` tells of it. `state` is what its layers know, as JSON."""
+
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def answered(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def last_failure(self) -> Failure | None: ...
+    def state(self) -> dict[str, Any]: ...
 
 
 class Health:
     """`GET /health` and `GET /health/ready`.
 
-    `upstreams` are the calls' own counters by provider; `draining` tells whether the gateway is on its
-    way down; `vault` is None where it is switched off. Details are shown to those who may use the gateway
+    `provided` are the providers with their counters and layers; `draining` tells whether the gateway is on
+    its way down; `vault` is None where it is switched off. Details are shown to those who may use the gateway
     (`scope["gateway.authorized"]`).
     """
 
     def __init__(
         self,
         router: Router,
-        upstreams: dict[str, Upstream],
+        provided: Mapping[str, Provided],
         in_flight: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
         *,
@@ -35,7 +49,7 @@ class Health:
     ) -> None:
         self.draining = False
         self._router = router
-        self._upstreams = upstreams
+        self._provided = provided
         self._in_flight = in_flight
         self._vault = vault
         self._clock = clock
@@ -66,14 +80,15 @@ class Health:
         off = self._router.members[name].off
         if off is not None:
             return {"on": False, "reason": off}
-        upstream = self._upstreams[name]
-        failure = upstream.last_failure
+        provided = self._provided[name]
+        failure = provided.last_failure
         return {
             "on": True,
-            "in_flight": upstream.in_flight,
-            "answered": upstream.answered,
-            "failed": upstream.failed,
+            "in_flight": provided.in_flight,
+            "answered": provided.answered,
+            "failed": provided.failed,
             "last_failure": failure and {"kind": failure.kind, "message": failure.message, "at": failure.at},
+            **provided.state(),
         }
 
 

@@ -19,7 +19,8 @@ from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from ..errors import ErrorKind, GatewayError, RequestError, UpstreamError
-from ..exchange import Embedded, Exchange, Timings
+from ..exchange import Caller, Embedded, Exchange, Timings
+from ..resilience.deadline import deadline_of, retry_count
 from ..router import Router
 from .client import Client, ClientGone, Header
 
@@ -126,6 +127,19 @@ def _request_id(client: Client) -> str:
     return given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
 
 
+def caller_of(client: Client, *, stream: bool) -> Caller:
+    """Whose request it is: when it has to be over by its own words, and whether its SDK repeats it already.
+
+    Raises `RequestError` for an `x-gateway-timeout` that is none.
+    """
+    now = asyncio.get_running_loop().time()
+    try:
+        deadline = deadline_of(client.headers, now=now, stream=stream)
+    except ValueError as error:
+        raise RequestError(ErrorKind.BAD_REQUEST, str(error), param="x-gateway-timeout") from None
+    return Caller(deadline=deadline.at, repeats=retry_count(client.headers) == 0)
+
+
 def answer_headers(call: Call, exchange: Exchange | Embedded) -> list[Header]:
     """The headers of an answer that is not streamed."""
     return [("x-request-id", call.request_id), *exchange_headers(exchange)]
@@ -139,6 +153,8 @@ def exchange_headers(exchange: Exchange | Embedded) -> list[Header]:
         ("x-gateway-attempts", str(exchange.attempts)),
         ("server-timing", _server_timing(exchange.timings)),
     ]
+    if exchange.timings.queued is not None:
+        headers.append(("x-gateway-queued-ms", f"{exchange.timings.queued * 1000:.0f}"))
     if exchange.dropped:
         names = [name if _FIELD_NAME.fullmatch(name) else "?" for name in exchange.dropped[:MAX_DROPPED]]
         more = ["..."] if len(exchange.dropped) > MAX_DROPPED else []
@@ -161,9 +177,10 @@ def _error_headers(call: Call, error: GatewayError) -> list[Header]:
     headers = [("x-request-id", call.request_id)]
     if isinstance(error, UpstreamError):
         headers += [("x-gateway-provider", error.hop), ("x-gateway-attempts", str(error.attempts))]
-    if error.kind in _NEVER_RETRY or (error.retry_after or 0) > LONGEST_RETRY:
+    gave_up = isinstance(error, UpstreamError) and error.status >= 500  # we tried again, and it did not help
+    if gave_up or error.kind in _NEVER_RETRY or (error.retry_after or 0) > LONGEST_RETRY:
         headers.append(("x-should-retry", "false"))
-    if error.kind not in _NEVER_RETRY and error.retry_after is not None:
+    if error.kind not in (ErrorKind.AUTH, ErrorKind.QUOTA) and error.retry_after is not None:
         headers.append(("retry-after", str(math.ceil(error.retry_after))))
         headers.append(("retry-after-ms", str(math.ceil(error.retry_after * 1000))))
     if error.status in (408, 413):  # the rest of the body is still on its way

@@ -20,7 +20,7 @@ from msgspec import Raw, Struct
 from ..chat import REQUEST_FIELDS, ChatRequest, Chunk, FunctionMessage, Json, Part
 from ..embeddings import Embeddings, EmbeddingsRequest
 from ..errors import ErrorKind, UpstreamError, kind_of_status
-from ..limits import Limits, Window
+from ..limits import USUAL, Limits, Metering, Window
 from ..sse import Event
 
 Headers: TypeAlias = Mapping[str, str]
@@ -224,6 +224,8 @@ class Provider:
     """For an API that takes so few calls that they have to wait for their turn."""
     parse_limits: Callable[[Headers], Limits | None] = lambda _headers: None
     """What the headers of an answer say of the account's limits. Never raises."""
+    metering: Metering = USUAL
+    """How the API counts what its limits are about."""
     health_request: HttpRequest | None = None
     """The cheapest call that needs the key; the list of models where there is none cheaper."""
     carries: frozenset[str] = frozenset()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..providers.base import Provider
 from . import tls
-from .driver import Upstream
+from .driver import Failure, Upstream
+from .endpoint import shown
 from .http import HttpTransport
 from .local import LocalTransport
 from .timers import Timeouts
@@ -20,4 +21,4 @@ def transport_for(
     return HttpTransport(lambda: tls.context(ca_file, tls_min), timeouts.connect)
 
 
-__all__ = ["Timeouts", "Transport", "Upstream", "transport_for"]
+__all__ = ["Failure", "Timeouts", "Transport", "Upstream", "shown", "transport_for"]

@@ -18,7 +18,7 @@ import msgspec
 from .. import sse
 from ..chat import ChatRequest, Chunk
 from ..errors import ErrorKind, UpstreamError
-from ..exchange import Exchange, Target, Timings
+from ..exchange import CALLER, Exchange, Target, Timings
 from ..providers.base import (
     Context,
     Conversation,
@@ -32,7 +32,7 @@ from ..providers.base import (
     Wait,
 )
 from .endpoint import MAX_BODY, Endpoint, read_all, understood
-from .timers import Watchdog
+from .timers import Timeouts, Watchdog
 from .transport import Response
 
 log = logging.getLogger("gateway.upstream")
@@ -54,6 +54,7 @@ class Call(Exchange):
         request: ChatRequest,
         context: Context,
         ended: Callable[[UpstreamError | None], None],
+        timeouts: Timeouts,
     ) -> None:
         self.target = Target(endpoint.name, request.model)
         self.timings = Timings()
@@ -62,7 +63,7 @@ class Call(Exchange):
         self._request = request
         self._record = ended
         self._conversation: Conversation | None = provider.conversation(provider, request, context)
-        self._watchdog = Watchdog(endpoint.timeouts)
+        self._watchdog = Watchdog(timeouts, CALLER.get().deadline)
         self._fetching: asyncio.Task[Reply] | None = None
         self._response: Response | None = None
         self._sent = False

@@ -8,13 +8,13 @@ leaving early closes the call at the provider.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Unpack
 
+import msgspec
 from msgspec import Struct
 
 from ..chat import ChatRequest
@@ -24,9 +24,12 @@ from ..exchange import Embedded, Exchange, Preview
 from ..providers.base import Capabilities, Context, Fetch, Follow, HttpRequest, ModelInfo, Provider
 from .call import Call, sayable
 from .embed import embed
-from .endpoint import Access, Endpoint, understood
+from .endpoint import Access, Endpoint, shown, understood
+from .timers import Timeouts
 from .transport import Transport
 
+PROBE_SECONDS = 10.0
+"""How long a provider that kept failing may take for its first byte when it is tried again."""
 MAX_PAGES = 20
 """Most pages of a provider's list of models that are read."""
 FAREWELL_SECONDS = 5.0
@@ -42,8 +45,6 @@ _CALLERS = frozenset(
 )
 NOBODY = "00000000-0000-4000-8000-000000000000"
 """The nonce of a conversation that is only looked at."""
-_USER_INFO = re.compile(r"//[^/?#@]*@")
-"""A name and a password in an address."""
 LEAVING_SECONDS = 1.0
 """How long closing waits for calls that are on their way out."""
 
@@ -75,13 +76,26 @@ class Upstream:
 
     @asynccontextmanager
     async def open(self, request: ChatRequest) -> AsyncIterator[Exchange]:
-        """An answer to `request`, whose model is this provider's own name for it.
+        """An answer to `request`, whose model is this provider's own name for it, with usual patience.
 
         Entering waits for the first content, or for the whole answer when the client does not stream.
         Raises `UpstreamError`.
         """
+        async with self._answer(request, self._endpoint.timeouts) as exchange:
+            yield exchange
+
+    @asynccontextmanager
+    async def probe(self, request: ChatRequest) -> AsyncIterator[Exchange]:
+        """The same with less patience for the first byte: for a provider that kept failing."""
+        usual = self._endpoint.timeouts
+        hasty = msgspec.structs.replace(usual, first_byte=min(usual.first_byte, PROBE_SECONDS))
+        async with self._answer(request, hasty) as exchange:
+            yield exchange
+
+    @asynccontextmanager
+    async def _answer(self, request: ChatRequest, timeouts: Timeouts) -> AsyncIterator[Exchange]:
         self.in_flight += 1
-        call = Call(self._endpoint, request, self._context(), self.record)
+        call = Call(self._endpoint, request, self._context(), self.record, timeouts)
         try:
             await call.begin()
             yield call
@@ -146,7 +160,7 @@ class Upstream:
             headers |= self.provider.auth("***")
         return Preview(
             method=http.method,
-            url=_USER_INFO.sub("//***@", self._endpoint.url(http)),
+            url=shown(self._endpoint.url(http)),
             headers=headers,
             body=http.body,
             dropped=http.dropped,

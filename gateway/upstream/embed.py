@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..embeddings import Embeddings, EmbeddingsRequest, batches, join
+from ..embeddings import LARGE, Embeddings, EmbeddingsRequest, batches, join
 from ..errors import ErrorKind, UpstreamError
 from ..exchange import Embedded, Target
 from ..providers.base import Embedder, HttpRequest
@@ -57,14 +57,15 @@ async def _all(
 ) -> list[Embeddings]:
     """The answers to `calls`, in their order. Raises the first failure."""
     turns = asyncio.Semaphore(AT_ONCE)
+    reading = asyncio.Lock()  # threads that wait for each other make the event loop wait for all of them
 
     async def answer(piece: EmbeddingsRequest, http: HttpRequest) -> Embeddings:
         async with turns:
             reply = await endpoint.fetch(http)
-            with understood():
-                if not reply.body.isascii():
-                    reply.body.decode()  # fields that nobody reads go on to the client as they are
-                return embedder.parse(reply.body, piece)
+            if len(reply.body) <= LARGE:
+                return _read(embedder, reply.body, piece)
+            async with reading:
+                return await asyncio.to_thread(_read, embedder, reply.body, piece)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -72,3 +73,11 @@ async def _all(
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def _read(embedder: Embedder, body: bytes, piece: EmbeddingsRequest) -> Embeddings:
+    """The answer in `body`. Raises `UpstreamError`."""
+    with understood():
+        if not body.isascii():
+            body.decode()  # fields that nobody reads go on to the client as they are
+        return embedder.parse(body, piece)

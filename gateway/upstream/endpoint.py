@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypedDict, Unpack
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -188,3 +189,10 @@ def understood() -> Iterator[None]:
         yield
     except _NOT_UNDERSTOOD as error:
         raise UpstreamError(ErrorKind.BAD_RESPONSE, f"sent what is not its API's format: {error}") from error
+
+
+def shown(url: str) -> str:
+    """`url` without the name and the password that may stand in it."""
+    parts = urlsplit(url)
+    _, found, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"***@{host}").geturl() if found else url

@@ -39,13 +39,17 @@ class Watchdog:
     """Ends a wait for the provider that takes too long: `with watchdog: await …`.
 
     Everything happens in the task that made it. Leaving raises `UpstreamError(TIMEOUT)` when a limit was
-    passed; `close` has to be called at the end.
+    passed; `close` has to be called at the end. `deadline` is a moment of the loop's clock at which the whole
+    has to be over, whatever the limits say.
     """
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, deadline: float | None = None) -> None:
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         self._start = self._call = self._since = self._loop.time()
+        self._end = self._start + timeouts.total
+        if deadline is not None and deadline < self._end:
+            self._end = deadline
         self._waited = 0.0  # seconds of waiting since the last content
         self._has_bytes = False
         self._waiting = False
@@ -62,7 +66,7 @@ class Watchdog:
     @property
     def left(self) -> float:
         """Seconds until the whole may take no longer."""
-        return self._start + self._timeouts.total - self._loop.time()
+        return self._end - self._loop.time()
 
     @property
     def spent(self) -> bool:
@@ -104,7 +108,11 @@ class Watchdog:
 
     def out_of_time(self) -> UpstreamError:
         """The failure to be whole in time, for a wait that this object does not watch."""
-        return UpstreamError(ErrorKind.TIMEOUT, f"{_REASONS['total']} {self._timeouts.total:g} s")
+        return UpstreamError(ErrorKind.TIMEOUT, self._reason("total"))
+
+    def _reason(self, limit: str) -> str:
+        seconds = self._end - self._start if limit == "total" else getattr(self._timeouts, limit)
+        return f"{_REASONS[limit]} {seconds:g} s"
 
     def close(self) -> None:
         """Stops the timer."""
@@ -115,7 +123,7 @@ class Watchdog:
     def _deadline(self) -> tuple[float, str]:
         """When the first limit is passed, on the loop's clock, and which one it is."""
         limits = self._timeouts
-        total = (self._start + limits.total, "total")
+        total = (self._end, "total")
         if not self._has_bytes:
             return min((self._call + limits.first_byte, "first_byte"), total)
         idle = (self._since + limits.idle, "idle")
@@ -138,6 +146,6 @@ class Watchdog:
         if self._loop.time() < when:
             self._timer = self._loop.call_at(when, self._fire)
             return
-        self._expired = f"{_REASONS[limit]} {getattr(self._timeouts, limit):g} s"
+        self._expired = self._reason(limit)
         assert self._task is not None
         self._task.cancel()

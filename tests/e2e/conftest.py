@@ -12,6 +12,7 @@ import httpx2
 import pytest_asyncio
 import uvicorn
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from starlette.types import Receive, Scope, Send
 
 from gateway import app, server, settings
 from gateway.simulator import Simulator
@@ -57,31 +58,65 @@ def plain_client(url: str, **options: Any) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(base_url=url, verify=NO_TLS, **options)
 
 
+ONCE = """
+[retry]
+attempts = 1
+[breaker]
+failures = 100
+"""
+"""For tests of what a single failure is told like: no target is asked twice, and none is left alone."""
+
+
 def pointed_at(sim: Simulator, text: str = BASE) -> str:
-    """Settings that send every native provider to the simulator."""
+    """Settings that send every native provider to the simulator, `ONCE` if they say nothing of retries."""
     names = (*SIMULATED, AGENTS)
     places = "".join(f'[providers.{name}]\nbase_url = "{sim.url(name)}"\n' for name in names)
     local = (
         f'[providers.local]\ntype = "openai"\nbase_url = "{sim.url("openai")}"\napi_key = "env:LOCAL_KEY"\n'
     )
-    return text + places + local
+    return text + places + local + ("" if "[retry]" in text else ONCE)
+
+
+class Renewable:
+    """A gateway behind a server that can be made anew: without blocks, open circuits, what it learned."""
+
+    def __init__(self, text: str, environ: Mapping[str, str]) -> None:
+        self._make = lambda: app.build(settings.parse(text, "test"), environ)
+        self.gateway = self._make()
+        self._served, self.gateway.app = self.gateway.app, self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._served(scope, receive, send)
+
+    async def renew(self) -> None:
+        await self.gateway.core.aclose()
+        self.gateway = self._make()
+        self._served = self.gateway.app
+
+
+SERVED: dict[str, Renewable] = {}
+"""The gateways that run, by their addresses."""
 
 
 @asynccontextmanager
 async def serving(text: str, environ: Mapping[str, str] | None = None) -> AsyncIterator[str]:
     """A gateway with these settings on a free port, under the real server: its address."""
     chosen = {**KEYS, "LOCAL_KEY": "sim-local", **(environ or {})}
-    gateway = app.build(settings.parse(text, "test"), chosen)
+    renewable = Renewable(text, chosen)
     sock = server.listen("127.0.0.1", 0)
-    running = uvicorn.Server(server.uvicorn_config(gateway))
+    running = uvicorn.Server(server.uvicorn_config(renewable.gateway))
     task = asyncio.create_task(running.serve(sockets=[sock]))
     while not running.started:
         await asyncio.sleep(0.005)
+    address = server.url_of(sock)
+    SERVED[address] = renewable
     try:
-        yield server.url_of(sock)
+        yield address
     finally:
+        del SERVED[address]
         running.should_exit = True
         await task
+        await renewable.gateway.core.aclose()
         sock.close()
 
 
@@ -98,9 +133,11 @@ async def url(shared_sim: Simulator) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def sim(shared_sim: Simulator) -> AsyncIterator[Simulator]:
-    """The module's simulator, with nothing scripted and nothing recorded."""
+async def sim(shared_sim: Simulator, url: str) -> AsyncIterator[Simulator]:
+    """The module's simulator, with nothing scripted and nothing recorded, and its gateways like new."""
     shared_sim.reset()
+    for renewable in SERVED.values():
+        await renewable.renew()
     yield shared_sim
     shared_sim.reset()
 

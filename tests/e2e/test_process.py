@@ -177,6 +177,12 @@ def test_a_port_that_is_taken_is_one_line():
 MISTAKES: dict[str, tuple[tuple[str, ...], str, dict[str, str], str]] = {
     "unknown key": (("serve",), "[server]\nprot = 1\n", {}, "gateway.toml: server.prot: unknown key"),
     "not toml": (("serve",), "[server\n", {}, "gateway.toml: not valid TOML"),
+    "a password that ends the address": (
+        ("serve",),
+        "[providers.openai]\nbase_url = 'http://me:x/y@host/v1'\n",
+        {},
+        "gateway.toml: providers.openai.base_url: cannot be read as an address",
+    ),
     "no such file": (("serve", "--config", "nope.toml"), "", {}, "nope.toml: no such file"),
     "open to all": (("serve", "--host", "0.0.0.0"), "", {}, "set GATEWAY_API_KEY"),
     "no such host": (

@@ -361,3 +361,59 @@ async def test_stale_reasoning_does_not_end_the_conversation(client: AsyncOpenAI
     second = await loop.turn("openai/gpt-6-luna")
     assert len(calls_of(second)) == 2
     assert [len(state(sim, "openai", at)) for at in range(3)] == [0, 1, 0]
+
+
+# ── clients that do not know of each other ─────────────────────────────────────────────────────────────
+
+
+def said_by(who: str, text: str) -> list[dict[str, Any]]:
+    return [{"role": "system", "content": f"You serve {who}."}, {"role": "user", "content": text}]
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_the_same_words_under_other_instructions(client: AsyncOpenAI, sim: Simulator, model: str):
+    """Another client said the same and got the same answer: its thoughts are nobody else's."""
+    provider = provider_of(model)
+    ask: dict[str, Any] = {"model": model, "tools": [WEATHER], "reasoning_effort": "high"}
+    sim.script(provider, Turn(text="Hello!", reasoning="Whom B trusts."), DONE, DONE)
+    await client.chat.completions.create(**ask, messages=said_by("B", "Hi"))
+    history = [{"role": "assistant", "content": "Hello!"}, {"role": "user", "content": "Bye"}]
+    await client.chat.completions.create(**ask, messages=[*said_by("A", "Hi"), *history])
+    assert state(sim, provider) == []
+    await client.chat.completions.create(**ask, messages=[*said_by("B", "Hi"), *history])
+    assert len(state(sim, provider)) == 1
+
+
+async def test_a_server_that_counts_its_calls_from_0(client: AsyncOpenAI, sim: Simulator):
+    """Ids, names and arguments are the same in every conversation; thoughts are not."""
+    ask: dict[str, Any] = {"model": "deepseek/deepseek-flash", "tools": [CLOCK]}
+    call = {"id": "call_0", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
+    turn = [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_0", "content": "12:00"},
+    ]
+    counted = ToolCall(name="get_time", arguments={}, id="call_0")
+    sim.script("deepseek", *(Turn(reasoning=f"Thought of {who}.", tool_calls=[counted]) for who in "AB"))
+    for who in "AB":
+        await client.chat.completions.create(**ask, messages=said_by(who, "What time is it?"))
+    for who in "AB":
+        await client.chat.completions.create(**ask, messages=[*said_by(who, "What time is it?"), *turn])
+        assert state(sim, "deepseek") == [f"Thought of {who}."]
+
+
+@pytest.mark.parametrize("odd", [b"1e400", b"9" * 5000])
+async def test_an_unknown_field_is_none_of_our_business(
+    client: AsyncOpenAI, sim: Simulator, http: Any, odd: bytes
+):
+    """Whatever is in it: the turn has its thoughts again, and the call is answered."""
+    sim.script("deepseek", step(0), DONE)
+    loop = Loop(client, "rebuilt")
+    await loop.turn("deepseek/deepseek-flash")
+    loop.messages[2]["zzz"] = "odd"
+    asked = {"model": "deepseek/deepseek-flash", "messages": loop.messages, "tools": [WEATHER, CLOCK]}
+    body = json.dumps(asked).encode().replace(b'"odd"', odd)
+    answer = await http.post(
+        "/v1/chat/completions", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 200
+    assert state(sim, "deepseek") == ["Thought 0."]

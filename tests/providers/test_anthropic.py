@@ -30,8 +30,14 @@ from .anthropic_helpers import (
 from .cases import CLOCK, PDF, call, user
 
 GOLDEN = {
-    1: ("test_golden_01_minimal", "test_golden_01_every_model_has_a_default_limit"),
-    2: ("test_golden_02_system_and_developer", "test_golden_02_system_only"),
+    1: (
+        "test_golden_01_minimal",
+        "test_golden_01_every_model_has_a_default_limit",
+    ),
+    2: (
+        "test_golden_02_system_and_developer",
+        "test_golden_02_system_only",
+    ),
     3: "test_golden_03_system_in_the_middle",
     4: (
         "test_golden_04_sampling",
@@ -41,7 +47,10 @@ GOLDEN = {
     ),
     5: "test_golden_05_clamped",
     6: "test_golden_06_stop",
-    13: ("test_golden_13_images", "test_golden_13_what_cannot_be_said"),
+    13: (
+        "test_golden_13_images",
+        "test_golden_13_what_cannot_be_said",
+    ),
     14: "test_golden_14_files",
     16: (
         "test_golden_16_effort",
@@ -50,14 +59,36 @@ GOLDEN = {
         "test_golden_16_an_unknown_effort",
         "test_golden_16_effort_and_schema_share_a_place",
     ),
-    17: ("test_golden_17_thoughts_come_back", "test_golden_17_a_turn_does_not_end_in_a_thought"),
-    18: ("test_golden_18_trailing_assistant", "test_golden_18_the_assistant_does_not_begin"),
-    "18b": ("test_golden_18b_blank_texts", "test_golden_18b_blank_assistant", "test_golden_18b_headers"),
+    17: (
+        "test_golden_17_thoughts_come_back",
+        "test_golden_17_a_turn_does_not_end_in_a_thought",
+    ),
+    18: (
+        "test_golden_18_trailing_assistant",
+        "test_golden_18_the_assistant_does_not_begin",
+    ),
+    "18b": (
+        "test_golden_18b_blank_texts",
+        "test_golden_18b_blank_assistant",
+        "test_golden_18b_headers",
+    ),
     19: (
         "test_golden_19_the_rest",
         "test_golden_19_service_tier",
         "test_golden_19_refused_by_name",
         "test_golden_19_custom_calls_in_the_history",
+    ),
+    26: (
+        "tests/e2e/test_resilience.py::test_an_overloaded_first_event_is_repeated_and_counts",
+        "tests/e2e/test_resilience.py::test_an_end_in_the_middle_is_not_repeated_and_counts",
+    ),
+    27: (
+        "tests/e2e/test_resilience.py::test_a_short_stated_wait_is_waited_out",
+        "tests/e2e/test_resilience.py::test_a_rate_limit_goes_elsewhere_and_closes_the_account",
+    ),
+    29: (
+        "tests/providers/test_limits.py::test_anthropic_counts_from_the_answers_own_date",
+        "tests/providers/test_limits.py::test_what_a_provider_tells_holds_back_the_next_call",
     ),
 }
 

@@ -27,12 +27,23 @@ from .cases import CASES, CLOCK, FIXTURES, PNG, SAMPLES, WEATHER, call, request,
 from .cursor_helpers import CURSOR
 
 GOLDEN = {
-    17: "test_golden_17_a_limit_told_as_plain_text",
+    11: (
+        "tests/e2e/test_cursor.py::test_leaving_while_the_agent_is_made",
+        "tests/test_conversation.py::test_leaving_while_a_call_is_under_way_lets_it_finish",
+    ),
+    12: "tests/e2e/test_cursor.py::test_leaving_in_the_middle_of_the_answer",
+    15: "tests/e2e/test_cursor.py::test_a_quiet_run_keeps_the_client_company",
+    16: "tests/e2e/test_cursor.py::test_silence_is_looked_into_and_the_stream_taken_up_again",
+    17: (
+        "test_golden_17_a_limit_told_as_plain_text",
+        "tests/e2e/test_cursor.py::test_too_many_calls",
+    ),
     18: "test_golden_18_tools_are_refused_and_no_choice_of_them_is_taken",
     19: "test_golden_19_what_would_be_another_answer_is_refused",
     20: (
         "test_golden_20_what_an_agent_has_no_words_for_is_named",
         "test_golden_20_a_strict_client_is_refused_before_any_call",
+        "tests/e2e/test_cursor.py::test_what_it_cannot_take_is_named",
     ),
     21: (
         "test_golden_21_a_history_is_written_out",
@@ -43,8 +54,14 @@ GOLDEN = {
         "test_golden_22_images_by_data_and_by_address",
     ),
     23: "test_golden_23_auto_names_no_model",
-    26: "test_golden_26_the_key_is_in_no_text",
-    27: "test_golden_27_it_is_never_chosen_by_itself",
+    26: (
+        "test_golden_26_the_key_is_in_no_text",
+        "tests/e2e/test_cursor.py::test_its_key_is_in_no_log",
+    ),
+    27: (
+        "test_golden_27_it_is_never_chosen_by_itself",
+        "tests/e2e/test_cursor.py::test_only_who_names_it_gets_it",
+    ),
 }
 
 

@@ -36,8 +36,14 @@ GOLDEN = {
         "test_golden_14_media_that_cannot_be_said",
         "test_golden_14_oldest_models_fetch_nothing_and_have_one_resolution",
     ),
-    15: ("test_golden_15_model_paths", "test_golden_15_models_that_leave_the_path_are_refused"),
+    15: (
+        "test_golden_15_model_paths",
+        "test_golden_15_models_that_leave_the_path_are_refused",
+    ),
     16: "test_golden_16_private_fields_stay_here",
+    20: "tests/e2e/test_resilience.py::test_an_empty_answer_is_asked_for_again",
+    27: "tests/e2e/test_resilience.py::test_an_end_in_the_middle_is_not_repeated_and_counts",
+    28: "tests/e2e/test_resilience.py::test_a_rate_limit_goes_elsewhere_and_closes_the_account",
     30: (
         "tests/e2e/test_embeddings.py::test_250_inputs_are_three_batches_for_gemini",
         "tests/e2e/test_embeddings.py::test_base64_and_numbers_are_the_same_vectors",

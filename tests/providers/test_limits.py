@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.limits import Limits, Window
 from gateway.providers import PROVIDERS
+from gateway.resilience.limiter import Cost, Limiter, Quota
+
+from ..resilience.fakes import FakeClock
 
 OPENAI, ANTHROPIC = PROVIDERS["openai"], PROVIDERS["anthropic"]
 DATE = "Sun, 22 Nov 2026 12:00:00 GMT"
@@ -69,3 +72,21 @@ def test_garbage_is_harmless(headers: dict[str, str]):
         for window in (found.requests, found.tokens) if found else ():
             if window is not None:
                 assert all(n is None or n >= 0 for n in (window.limit, window.remaining, window.reset))
+
+
+async def test_what_a_provider_tells_holds_back_the_next_call():
+    """Golden 29: nothing left for three seconds is a wait of three seconds at most."""
+    clock = FakeClock()
+    account = Limiter("a", Quota(rpm=50, mirrors=True), clock)
+    assert await account.eta(Cost()) == 0
+    told = ANTHROPIC.parse_limits(
+        {
+            "date": DATE,
+            "anthropic-ratelimit-requests-limit": "50",
+            "anthropic-ratelimit-requests-remaining": "0",
+            "anthropic-ratelimit-requests-reset": "2026-11-22T12:00:03Z",
+        }
+    )
+    assert told is not None
+    await account.sync(told, clock.now())
+    assert 0 < await account.eta(Cost()) <= 3

@@ -55,7 +55,10 @@ GOLDEN = {
         "tests/e2e/test_golden_cases.py::test_a_long_wait_is_told",
         "tests/e2e/test_golden_cases.py::test_a_long_wait_is_not_repeated",
     ),
-    11: "tests/e2e/test_golden_cases.py::test_billing_fails_over_and_is_never_repeated",
+    11: (
+        "tests/e2e/test_golden_cases.py::test_billing_fails_over_and_is_never_repeated",
+        "tests/e2e/test_resilience.py::test_an_account_without_money_is_left_alone",
+    ),
     12: (
         "tests/e2e/test_golden_cases.py::test_a_refused_key_is_the_gateways_affair",
         "tests/e2e/test_adversary.py::test_a_key_is_in_no_field_of_an_error",

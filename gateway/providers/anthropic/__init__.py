@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from ...chat import AssistantMessage, ChatRequest, Message
 from ...errors import ErrorKind, UpstreamError
+from ...limits import Metering
 from ..base import Context, Conversation, HttpRequest, ModelInfo, ModelPage, Provider
 from .answers import event_decoder, parse_response
 from .errors import parse_error, parse_limits
@@ -146,6 +147,7 @@ PROVIDER = Provider(
     event_decoder=event_decoder,
     parse_error=parse_error,
     parse_limits=parse_limits,
+    metering=Metering(mirrors=True, cached=False),
     models_request=_models_request(AnthropicOptions()),
     parse_models=partial(_parse_models, AnthropicOptions()),
     capabilities=capabilities,

@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 
 from ...errors import ErrorKind, UpstreamError
+from ...limits import Metering
 from ..base import Capabilities, Feature, Headers, HttpRequest, ModelInfo, ModelPage, Provider
 from ..openai import errors
 from ..openai import parse_models as parse_listed
@@ -104,6 +105,7 @@ PROVIDER = Provider(
     parse_response=parse_response,
     event_decoder=event_decoder,
     parse_error=parse_error,
+    metering=Metering(adaptive=True),
     models_request=HttpRequest(method="GET", path="/models"),
     parse_models=parse_models,
     capabilities=capabilities,

@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import partial
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from ...chat import Json, Usage
-from ...embeddings import Embeddings, EmbeddingsRequest, Input, vectors_for
+from ...embeddings import Embeddings, EmbeddingsRequest, Input, each, numbers, vectors_for
 from ..base import Embedder, HttpRequest, json_body, unsupported
 from .errors import parse_error
 from .paths import model_path
@@ -54,18 +54,22 @@ class _Usage(Struct, rename="camel"):
 
 
 class _Answer(Struct, rename="camel"):
-    embeddings: list[_Vector] | None = None
+    embeddings: Raw = Raw(b"null")
     usage_metadata: _Usage | None = None
+
+
+_vector = msgspec.json.Decoder(_Vector)
 
 
 def parse(body: bytes, request: EmbeddingsRequest) -> Embeddings:
     """The vectors of an answer. Only newer models tell the tokens."""
     answer = msgspec.json.decode(body, type=_Answer)
-    if answer.embeddings is None:
+    vectors = each(answer.embeddings, _vector)
+    if vectors is None:
         raise parse_error(200, {}, body)
     tokens = answer.usage_metadata.prompt_token_count if answer.usage_metadata else None
     return Embeddings(
-        vectors=vectors_for(request, [vector.values for vector in answer.embeddings]),
+        vectors=vectors_for(request, [numbers(vector.values) for vector in vectors]),
         usage=None if tokens is None else Usage(prompt_tokens=tokens),
     )
 

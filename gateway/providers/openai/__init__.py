@@ -19,6 +19,7 @@ from msgspec import Meta, Raw, Struct
 
 from ...chat import ChatRequest, Json
 from ...errors import UpstreamError
+from ...limits import Metering
 from ..base import (
     INSIDE,
     Context,
@@ -296,6 +297,7 @@ _COMPATIBLE = Provider(
 PROVIDER = replace(
     _COMPATIBLE,
     name="openai",
+    metering=Metering(mirrors=True, max_tokens=True),
     base_url="https://api.openai.com/v1",
     build_request=build_request,
     parse_response=responses_answers.parse_response,

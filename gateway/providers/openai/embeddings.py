@@ -8,10 +8,12 @@ the OpenAI API reference.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import Raw, Struct
 
-from ...embeddings import Embeddings, EmbeddingsRequest, vectors_for
+from ...embeddings import Embeddings, EmbeddingsRequest, Vector, each, numbers, vectors_for
 from ..base import Embedder, HttpRequest, json_body
 from .answers import parse_usage
 from .errors import error_of
@@ -40,38 +42,40 @@ class _Item(Struct):
     index: int | None = None
 
 
-class _Answer(Struct):
-    data: list[_Item] | None = None
-    model: str | None = None
-    usage: Raw = Raw(b"null")
-
-
 _READ = ("object", "data", "model", "usage")
+_NULL = Raw(b"null")
 _fields = msgspec.json.Decoder(dict[str, Raw])
+_item = msgspec.json.Decoder(_Item)
+_model = msgspec.json.Decoder(str | None)
 
 
 def parse(body: bytes, request: EmbeddingsRequest) -> Embeddings:
     """The vectors of an answer, by their indexes. Raises `UpstreamError` for an error inside a 200."""
-    answer = msgspec.json.decode(body, type=_Answer)
-    if answer.data is None:
+    fields = _fields.decode(body)
+    items = each(fields.get("data", _NULL), _item)
+    if items is None:
         raise error_of(body, hint=200)
-    wire = {name: raw for name, raw in _fields.decode(body).items() if name not in _READ}
     return Embeddings(
-        vectors=vectors_for(request, [item.embedding for item in _in_order(answer.data)]),
-        usage=parse_usage(answer.usage),
-        model=answer.model,
-        wire=wire,
+        vectors=vectors_for(request, _in_order(items)),
+        usage=parse_usage(fields.get("usage", _NULL).copy()),
+        model=_model.decode(fields.get("model", _NULL)),
+        wire={name: raw.copy() for name, raw in fields.items() if name not in _READ},
     )
 
 
-def _in_order(items: list[_Item]) -> list[_Item]:
-    """`items` by their indexes. Servers that say none send them in order."""
-    indexes = [item.index for item in items if item.index is not None]
-    if not indexes:
-        return items
-    if sorted(indexes) != list(range(len(items))):
-        raise msgspec.ValidationError("the indexes of the vectors are not those of the inputs")
-    return sorted(items, key=lambda item: item.index or 0)
+def _in_order(items: Iterable[_Item]) -> list[Vector]:
+    """The vectors of `items` by their indexes. Servers that say none send them in order."""
+    found = [(item.index, _vector(item)) for item in items]
+    indexes = [index for index, _ in found if index is not None]
+    if indexes:
+        if sorted(indexes) != list(range(len(found))):
+            raise msgspec.ValidationError("the indexes of the vectors are not those of the inputs")
+        found.sort(key=lambda pair: pair[0] or 0)
+    return [vector for _, vector in found]
+
+
+def _vector(item: _Item) -> Vector:
+    return item.embedding if isinstance(item.embedding, str) else numbers(item.embedding)
 
 
 EMBEDDER = Embedder(build_request=build_request, parse=parse, most=MOST)
