@@ -191,7 +191,8 @@ class RequestError(GatewayError):
 class UpstreamError(GatewayError):
     """A provider's failure. `upstream_status` is what it answered, None when it did not.
 
-    `attempts` is how many targets had been tried when this became the last word.
+    `attempts` is how many targets had been tried when this became the last word; `conclusive` says that the
+    provider's own conversation tried what there is to try, and that another one would begin from nothing.
     """
 
     def __init__(
@@ -219,6 +220,7 @@ class UpstreamError(GatewayError):
         )
         self.upstream_status = upstream_status
         self.attempts = 0
+        self.conclusive = False
 
     @property
     def failover(self) -> bool:
@@ -228,6 +230,8 @@ class UpstreamError(GatewayError):
     @property
     def retry(self) -> Retry:
         """How this may be repeated. A timeout that somebody answered with (504) is an answer, not a hang."""
+        if self.conclusive:
+            return Retry.NO
         if self.kind is ErrorKind.TIMEOUT and self.upstream_status is not None:
             return Retry.QUICK
         return POLICY[self.kind].retry

@@ -10,6 +10,7 @@ Retry and failover are the router's, since they choose among targets.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -77,13 +78,17 @@ def provide(plan: ProviderPlan, breaker: BreakerPolicy, clock: Clock, vault: Vau
     upstreams = [_upstream(plan, key) for key in keys]
     estimates = Estimates(_counting(plan))
     quota = _quota(plan)
-    names = [
-        f"{plan.name}" if len(upstreams) == 1 else f"{plan.name}#{i}" for i in range(1, len(upstreams) + 1)
-    ]
+    names = [plan.name] if len(upstreams) == 1 else [f"{plan.name}#{i + 1}" for i in range(len(upstreams))]
     accounts = [Accounts(name, quota, clock) for name in names]
-    pairs = list(zip(upstreams, accounts, plan.sources, strict=True))
-    usual = Rotating(plan.name, [Key(s, RateLimiting(u.open, a, estimates)) for u, a, s in pairs], clock)
-    probing = Rotating(plan.name, [Key(s, RateLimiting(u.probe, a, estimates)) for u, a, s in pairs], clock)
+
+    def over(opens: Iterable[Open]) -> Rotating:
+        """The keys and their limits, over what sends."""
+        parts = zip(plan.sources, opens, accounts, strict=True)
+        keys = [Key(source, RateLimiting(send, own, estimates, own.close)) for source, send, own in parts]
+        return Rotating(plan.name, keys, clock)
+
+    usual = over([upstream.open for upstream in upstreams])
+    probing = over([upstream.probe for upstream in upstreams])
     breaking = CircuitBreaking(usual, Circuits(plan.name, breaker, clock.random), clock, probing=probing)
     opening: Open = breaking
     look: Look = upstreams[0].preview

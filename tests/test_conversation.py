@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from gateway.chat import ChatRequest, Chunk, fold
-from gateway.errors import ErrorKind, UpstreamError
+from gateway.errors import ErrorKind, Retry, UpstreamError
 from gateway.providers.base import (
     Context,
     Conversation,
@@ -461,3 +461,20 @@ async def test_closing_waits_for_calls_that_are_on_their_way_out():
     assert paths(transport) == ["/stream", "/cancel", "/archive"]
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("composed", [True, False])
+async def test_who_makes_its_answer_itself_has_tried_everything(composed: bool):
+    """To begin again would make, and pay for, a second of what was made at the provider."""
+
+    def script(_context: Context) -> Conversation:
+        if composed:
+            yield Fetch(HttpRequest(path="/make"))
+        yield HttpRequest(path="/chat")
+
+    up, _ = upstream(script, *([done()] if composed else []), Answer([b"{}"], 500, JSON))
+    with pytest.raises(UpstreamError) as caught:
+        async with up.open(STREAM):
+            pass
+    assert (caught.value.retry is Retry.NO) == composed
+    assert caught.value.failover

@@ -32,6 +32,8 @@ log = logging.getLogger("gateway.resilience")
 CONCURRENCY = 64
 """Calls in flight that an account may have when nobody says otherwise."""
 MAX_QUEUE = 1000
+MAX_MODELS = 256
+"""Models of one provider and key that have accounts of their own."""
 MAX_WAIT = 30.0
 """Seconds that a call waits for its turn when nobody says otherwise."""
 SPREAD = 0.1
@@ -251,6 +253,21 @@ class Limiter:
         """As `Account` says."""
         return len(self._buckets) > ("requests" in self._buckets)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing would be lost with it but what can be learned again."""
+        return not (self._in_flight or self._line or self.blocked)
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was blocked last."""
+        return self._reason
+
+    @property
+    def blocked(self) -> float:
+        """Seconds until calls are let through again."""
+        return max(0.0, self._blocked_until - self._clock.now())
+
     async def reserve(
         self, cost: Cost, *, deadline: float | None = None, client: str = "", waiting: Waiting | None = None
     ) -> Reservation:
@@ -291,7 +308,11 @@ class Limiter:
         self._wake()
 
     async def block(self, seconds: float, reason: str) -> None:
-        """Lets nobody through for `seconds` and a little more. A shorter block changes nothing."""
+        """Lets nobody through for a while, as `Account` says."""
+        self.close(seconds, reason)
+
+    def close(self, seconds: float, reason: str) -> None:
+        """The same, for who does not wait."""
         now = self._clock.now()
         self._violated(reason, f"refused a call, blocked for {seconds:.3g} s")
         if self._quota.adaptive:
@@ -446,26 +467,66 @@ class Limiter:
 
 
 class Accounts:
-    """The accounts of one provider and key. Models that match a pattern of `classes` share one of their own.
+    """The accounts of one provider and key.
 
-    Patterns are the shell's (`gpt-5*`), the first that matches counts; all other models share `quota`.
+    Where limits are set, all models share them, but for those that match a pattern of `classes` (the shell's,
+    `gpt-5*`, the first that matches counts), which have their own. Where none are, each model has an account:
+    providers that tell limits in headers count so, and a refusal of one model says nothing of another.
     """
 
     def __init__(
-        self, name: str, quota: Quota, clock: Clock, classes: Mapping[str, Quota] | None = None
+        self,
+        name: str,
+        quota: Quota,
+        clock: Clock,
+        classes: Mapping[str, Quota] | None = None,
+        *,
+        max_models: int = MAX_MODELS,
     ) -> None:
+        self._name = name
+        self._quota = quota
+        self._clock = clock
+        self._max_models = max_models
+        self._is_shared = any(getattr(quota, setting) is not None for setting, _ in DIMENSIONS.values())
         self._rest = Limiter(name, quota, clock)
         self._classes = {
             pattern: Limiter(f"{name}/{pattern}", own, clock) for pattern, own in (classes or {}).items()
         }
+        self._models: OrderedDict[str, Limiter] = OrderedDict()
 
-    def __call__(self, model: str) -> Account:
+    def __call__(self, model: str) -> Limiter:
         """The account that calls to `model` go on."""
         for pattern, limiter in self._classes.items():
             if fnmatchcase(model, pattern):
                 return limiter
-        return self._rest
+        if self._is_shared:
+            return self._rest
+        known = self._models.get(model)
+        if known is None:
+            return self._new(model)
+        self._models.move_to_end(model)
+        return known
+
+    def close(self, seconds: float, reason: str) -> None:
+        """Lets nobody through, whatever the model: what is spent is spent for all of them."""
+        for limiter in self._all():
+            limiter.close(seconds, reason)
 
     def snapshot(self) -> dict[str, Snapshot]:
         """How they are now, by name, for `/health`."""
-        return {limiter.name: limiter.snapshot() for limiter in (self._rest, *self._classes.values())}
+        return {limiter.name: limiter.snapshot() for limiter in self._all()}
+
+    def _all(self) -> list[Limiter]:
+        return [self._rest, *self._classes.values(), *self._models.values()]
+
+    def _new(self, model: str) -> Limiter:
+        """An account of its own, as long as there is room: names of models come from clients."""
+        if len(self._models) >= self._max_models:
+            idle = next((name for name, limiter in self._models.items() if limiter.is_idle), None)
+            if idle is None:
+                return self._rest
+            del self._models[idle]
+        limiter = self._models[model] = Limiter(f"{self._name}/{model}", self._quota, self._clock)
+        if (seconds := self._rest.blocked) > 0:
+            limiter.close(seconds, self._rest.reason or "")
+        return limiter

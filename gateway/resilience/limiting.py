@@ -162,6 +162,7 @@ class RateLimiting:
     """The layer around one provider's `open`: nothing leaves for it that its limits have no room for.
 
     `account` says which account the calls to a model go on; whose call it is, `exchange.CALLER`.
+    `close` closes all accounts at once, when what is spent is spent for every model.
     """
 
     def __init__(
@@ -169,10 +170,12 @@ class RateLimiting:
         inner: Open,
         account: Callable[[str], Account],
         estimates: Estimates | None = None,
+        close: Callable[[float, str], None] | None = None,
     ) -> None:
         self._inner = inner
         self._account = account
         self._estimates = Estimates() if estimates is None else estimates
+        self._close = close
 
     @asynccontextmanager
     async def __call__(self, request: ChatRequest) -> AsyncIterator[Exchange]:
@@ -220,5 +223,9 @@ class RateLimiting:
             self._estimates.learn(request, meter.usage)
         seconds = None if meter.broken is None else block_of(meter.broken)
         if meter.broken is not None and seconds is not None:
-            await account.block(seconds, str(meter.broken.kind))
+            reason = str(meter.broken.kind)
+            if self._close is not None and meter.broken.kind is ErrorKind.QUOTA:
+                self._close(seconds, reason)
+            else:
+                await account.block(seconds, reason)
         await account.settle(reservation, charge(ending, reservation.cost, counted, tokens_in(meter.seen)))

@@ -431,6 +431,7 @@ class Call(Exchange):
         """`error`, told as the provider's; when nothing was sent, the gateway itself refused."""
         self._endpoint.named(error)
         if self._sent:
+            error.conclusive = self._composed
             self._record(error)
         else:
             error.hop = "gateway"

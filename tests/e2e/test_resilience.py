@@ -139,8 +139,9 @@ async def test_a_rate_limit_goes_elsewhere_and_closes_the_account(http: httpx2.A
     alone = await ask(http)
     assert (alone.status_code, alone.json()["error"]["code"]) == (429, "rate_limit_exceeded")
     assert 25 <= int(alone.headers["retry-after"]) <= 33
-    account = (await circuits(http))["accounts"]["openai"]
+    account = (await circuits(http))["accounts"][OPENAI]
     assert (account["reason"], account["blocked"] > 25) == ("rate_limit", True)
+    assert (await ask(http, "openai/gpt-4.1")).status_code == 200, "another model has limits of its own"
 
 
 async def test_a_short_stated_wait_is_waited_out(http: httpx2.AsyncClient, sim: Simulator):
@@ -256,6 +257,7 @@ async def test_an_account_without_money_is_left_alone(http: httpx2.AsyncClient, 
         answer = await ask(http, "deepseek/deepseek-flash")
         assert (answer.status_code, answer.json()["error"]["code"]) == (429, "insufficient_quota")
         assert answer.headers["x-should-retry"] == "false"
+    assert (await ask(http, "deepseek/deepseek-v4-pro")).status_code == 429, "nor is there for other models"
     assert len(sim.calls("deepseek")) == 1
     account = (await circuits(http, "deepseek"))["accounts"]["deepseek"]
     assert (account["reason"], account["blocked"] > 3500) == ("quota", True)
@@ -266,6 +268,6 @@ async def test_a_refusal_without_a_wait_leaves_fewer_in_flight(http: httpx2.Asyn
     sim.script("deepseek", Fault(status=429))
     before = (await circuits(http, "deepseek"))["accounts"]["deepseek"]["concurrency"]
     await http.post(CHAT, json=body("deepseek/deepseek-flash"), headers={"x-gateway-timeout": "0.2"})
-    account = (await circuits(http, "deepseek"))["accounts"]["deepseek"]
+    account = (await circuits(http, "deepseek"))["accounts"]["deepseek/deepseek-flash"]
     assert account["concurrency"] < before
     assert account["blocked"] > 0

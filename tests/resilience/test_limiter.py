@@ -650,3 +650,26 @@ async def test_models_of_a_class_share_an_account_of_their_own():
         "home/big-*": {"requests": 6},
         "home/*-mini": {},
     }
+
+
+def test_without_set_limits_each_model_has_an_account():
+    clock = FakeClock()
+    accounts = Accounts("home", Quota(), clock, max_models=2)
+    one, two = accounts("one"), accounts("two")
+    assert one is not two
+    assert accounts("one") is one
+    one.close(60, "rate_limit")
+    assert (one.blocked > 0, two.blocked, accounts("three").blocked) == (True, 0, 0)
+    assert accounts("one") is one, "one that is blocked does not make room for others"
+    assert set(accounts.snapshot()) == {"home", "home/one", "home/three"}
+    accounts.close(3600, "quota")
+    assert all(accounts(name).blocked > 3000 for name in ("one", "three", "four"))
+    shared = Accounts("home", Quota(tpm=1000), clock)
+    assert shared("one") is shared("two")
+
+
+def test_models_beyond_the_bound_share_an_account():
+    accounts = Accounts("home", Quota(), FakeClock(), max_models=1)
+    accounts("one").close(60, "rate_limit")
+    assert accounts("two") is accounts("three")
+    assert not accounts("two").blocked
