@@ -89,6 +89,13 @@ def connect(settings: Settings, environ: Mapping[str, str]) -> Core:
         },
         retry=settings.retry,
         clock=clock,
+        windows={
+            str(target): model.context_window
+            for name, model in settings.models.items()
+            if model.context_window is not None
+            for target in _targets([name])
+        },
+        past_auth=[name for name, route in settings.routes.items() if route.failover_on_auth],
     )
     return Core(provided, router, vault)
 

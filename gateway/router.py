@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
@@ -59,7 +59,11 @@ class Member(Struct, frozen=True, kw_only=True):
 
 
 class Router:
-    """Members in order of priority, named routes, and what models fail over to by their full names."""
+    """Members in order of priority, named routes, and what models fail over to by their full names.
+
+    `windows` are context windows in tokens by full names, `past_auth` the routes that go on after a refused
+    key.
+    """
 
     def __init__(
         self,
@@ -69,12 +73,16 @@ class Router:
         *,
         retry: RetryPolicy | None = None,
         clock: Clock | None = None,
+        windows: Mapping[str, int] | None = None,
+        past_auth: Collection[str] = (),
     ) -> None:
         self.members = {member.name: member for member in members}
         self.routes = dict(routes or {})
         self._failover = dict(failover or {})
         self._retry = retry or RetryPolicy()
         self._clock = clock or SystemClock()
+        self._windows = dict(windows or {})
+        self._past_auth = frozenset(past_auth)
         self._budgets = {name: RetryBudget() for name in self.members}
         self._aliases = {alias: m.name for m in members for alias in m.provider.aliases}
 
@@ -218,6 +226,7 @@ class Router:
             random=self._clock.random,
             repeats=caller.repeats,
             budget_of=lambda i: self._budgets[plan[i].provider],
+            may_follow=lambda error, i: self._may_follow(request.model, plan[step.index], error, plan[i]),
         )
         step = attempts.first(now())
         while True:
@@ -236,6 +245,18 @@ class Router:
             else:
                 exchange.attempts = attempts.tried
                 return exchange
+
+    def _may_follow(self, name: str, failed: Target, error: UpstreamError, target: Target) -> bool:
+        """Whether `target` may be asked after `failed` failed with `error`, for a request for `name`."""
+        if error.kind is ErrorKind.CONTEXT_LENGTH:
+            small, large = self.window(failed), self.window(target)
+            return large is not None and (small is None or large > small)
+        return error.failover or (error.kind is ErrorKind.AUTH and name in self._past_auth)
+
+    def window(self, target: Target) -> int | None:
+        """The context window of `target` in tokens: as set, as the provider tells, as our table says."""
+        known = self.members[target.provider].capabilities(target.model).context_window
+        return self._windows.get(str(target), known)
 
     async def _by_wait(self, plan: list[Target], request: ChatRequest) -> list[Target]:
         """The targets by how long each would have to wait for its limits; within a second, as they stand."""

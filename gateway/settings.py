@@ -140,15 +140,23 @@ class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is said of one model by its full name. `failover`: targets to try after it, in order."""
+    """What is said of one model by its full name. `failover`: targets to try after it, in order.
+
+    `context_window` is in tokens, for a model whose provider does not tell it.
+    """
 
     failover: list[str] = []
+    context_window: Amount | None = None
 
 
 class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A name for an ordered list of targets (`provider/model`): order is priority."""
+    """A name for an ordered list of targets (`provider/model`): order is priority.
+
+    `failover_on_auth`: a refused key, which only its owner can mend, does not end the request.
+    """
 
     targets: Annotated[list[str], Meta(min_length=1)]
+    failover_on_auth: bool = False
 
 
 class QueueSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -271,3 +271,36 @@ async def test_a_refusal_without_a_wait_leaves_fewer_in_flight(http: httpx2.Asyn
     account = (await circuits(http, "deepseek"))["accounts"]["deepseek/deepseek-flash"]
     assert account["concurrency"] < before
     assert account["blocked"] > 0
+
+
+TOO_LONG = Fault(status=400, code="context_length_exceeded", message="maximum context length is 10 tokens")
+
+
+@pytest.mark.parametrize(("window", "served"), [(400_000, False), (900_000, True)])
+async def test_a_prompt_that_is_too_long_goes_to_a_larger_window_only(
+    shared_sim: Simulator, sim: Simulator, window: int, served: bool
+):
+    text = pointed_at(shared_sim, FAST) + (
+        f'[models."{OPENAI}"]\ncontext_window = 400000\n[models."{ANTHROPIC}"]\ncontext_window = {window}\n'
+    )
+    sim.always("openai", TOO_LONG)
+    async with serving(text) as address, plain_client(address) as http:
+        answer = await ask(http, "pair")
+    assert answer.status_code == (200 if served else 400)
+    assert (len(sim.calls("openai")), len(sim.calls("anthropic"))) == (1, int(served))
+    if not served:
+        assert answer.json()["error"]["code"] == "context_length_exceeded"
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_a_refused_key_ends_the_request_unless_the_route_says_otherwise(
+    shared_sim: Simulator, sim: Simulator, goes_on: bool
+):
+    """P13: a wrong key is not cured by another's answer, and would stay unnoticed."""
+    setting = f"failover_on_auth = {str(goes_on).lower()}\n"
+    text = pointed_at(shared_sim, FAST.replace("[routes.pair]\n", "[routes.pair]\n" + setting))
+    sim.always("openai", Fault(status=401))
+    async with serving(text) as address, plain_client(address) as http:
+        answer = await ask(http, "pair")
+    assert answer.status_code == (200 if goes_on else 502)
+    assert len(sim.calls("openai")) == 1
