@@ -27,7 +27,7 @@ from .ingress.operations import Health, Index
 from .ingress.service import Limits
 from .members import Provided, provide
 from .resilience.clock import SystemClock
-from .router import AUTO, Router
+from .router import AUTO, TOTAL, Router
 from .settings import ProviderPlan, Settings, canonical, gateway_key, plan_providers
 from .vault import Vault
 
@@ -95,6 +95,7 @@ def connect(settings: Settings, environ: Mapping[str, str]) -> Core:
             if model.context_window is not None
             for target in _targets([name])
         },
+        total=max([TOTAL, *(plan.timeouts.total for plan in plans)]),
         past_auth=[name for name, route in settings.routes.items() if route.failover_on_auth],
     )
     return Core(provided, router, vault)

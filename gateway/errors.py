@@ -192,7 +192,8 @@ class UpstreamError(GatewayError):
     """A provider's failure. `upstream_status` is what it answered, None when it did not.
 
     `attempts` is how many targets had been tried when this became the last word; `conclusive` says that the
-    provider's own conversation tried what there is to try, and that another one would begin from nothing.
+    provider's own conversation tried what there is to try, and that another one would begin from nothing;
+    `is_callers`, that it is the caller's haste alone; `is_models`, that a spent quota is one model's own.
     """
 
     def __init__(
@@ -221,6 +222,8 @@ class UpstreamError(GatewayError):
         self.upstream_status = upstream_status
         self.attempts = 0
         self.conclusive = False
+        self.is_callers = False
+        self.is_models = False
 
     @property
     def failover(self) -> bool:
@@ -239,6 +242,8 @@ class UpstreamError(GatewayError):
     @property
     def level(self) -> Level:
         """Whose circuit breaker it counts for."""
+        if self.is_callers:
+            return "none"
         return "model" if self.upstream_status == 408 else POLICY[self.kind].breaker
 
 

@@ -51,7 +51,8 @@ known: when it begins to wait, when it is next, and every few seconds."""
 class Caller(Struct, frozen=True):
     """Whose request it is that calls are made for, beside what it asks.
 
-    `deadline` is a moment of the loop's clock at which it has to be over; `client` takes turns with others;
+    `deadline` is a moment of the loop's clock at which it has to be over, and `is_hasty` that the client said
+    so: to miss it is nobody's failure then. `client` takes turns with others;
     `waiting` is told of queues; `repeats` says that the same target may be asked again after a failure.
     """
 
@@ -59,6 +60,7 @@ class Caller(Struct, frozen=True):
     client: str = ""
     waiting: Waiting | None = None
     repeats: bool = True
+    is_hasty: bool = False
 
 
 NOBODY = Caller()

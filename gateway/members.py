@@ -131,7 +131,7 @@ def _quota(plan: ProviderPlan) -> Quota:
         tpm=entry.tpm,
         input_tpm=entry.input_tpm,
         output_tpm=entry.output_tpm,
-        concurrency=entry.concurrency,
+        concurrency=None if plan.provider.local is not None else entry.concurrency,
         burst=None if share is None else min(1.0, share),
         mirrors=metering.mirrors,
         adaptive=metering.adaptive,

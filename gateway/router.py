@@ -62,7 +62,7 @@ class Router:
     """Members in order of priority, named routes, and what models fail over to by their full names.
 
     `windows` are context windows in tokens by full names, `past_auth` the routes that go on after a refused
-    key.
+    key, `total` is how many seconds a request may take, attempts, pauses and queues together.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Router:
         clock: Clock | None = None,
         windows: Mapping[str, int] | None = None,
         past_auth: Collection[str] = (),
+        total: float = TOTAL,
     ) -> None:
         self.members = {member.name: member for member in members}
         self.routes = dict(routes or {})
@@ -83,6 +84,7 @@ class Router:
         self._clock = clock or SystemClock()
         self._windows = dict(windows or {})
         self._past_auth = frozenset(past_auth)
+        self._total = total
         self._budgets = {name: RetryBudget() for name in self.members}
         self._aliases = {alias: m.name for m in members for alias in m.provider.aliases}
 
@@ -94,8 +96,9 @@ class Router:
     async def open(self, request: ChatRequest, caller: Caller = NOBODY) -> AsyncIterator[Exchange]:
         """An answer from the first target that gives one. Raises `RequestError` and `UpstreamError`."""
         plan = self.able(self.plan(request.model), request)
-        if caller.deadline is None:
-            caller = msgspec.structs.replace(caller, deadline=self._clock.now() + TOTAL)
+        latest = self._clock.now() + self._total
+        if caller.deadline is None or caller.deadline > latest:
+            caller = msgspec.structs.replace(caller, deadline=latest, is_hasty=False)
         async with AsyncExitStack() as stack:
             token = CALLER.set(caller)  # for the time of opening: leaving may happen in another context
             try:

@@ -470,9 +470,10 @@ async def test_who_makes_its_answer_itself_has_tried_everything(composed: bool):
     def script(_context: Context) -> Conversation:
         if composed:
             yield Fetch(HttpRequest(path="/make"))
+            yield UpstreamError(ErrorKind.SERVER, "the run failed")
         yield HttpRequest(path="/chat")
 
-    up, _ = upstream(script, *([done()] if composed else []), Answer([b"{}"], 500, JSON))
+    up, _ = upstream(script, done() if composed else Answer([b"{}"], 500, JSON))
     with pytest.raises(UpstreamError) as caught:
         async with up.open(STREAM):
             pass

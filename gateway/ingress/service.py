@@ -134,10 +134,15 @@ def caller_of(client: Client, *, stream: bool) -> Caller:
     """
     now = asyncio.get_running_loop().time()
     try:
-        deadline = deadline_of(client.headers, now=now, stream=stream)
+        deadline = deadline_of(client.headers, now=now, stream=stream, total=math.inf)
     except ValueError as error:
         raise RequestError(ErrorKind.BAD_REQUEST, str(error), param="x-gateway-timeout") from None
-    return Caller(deadline=deadline.at, repeats=retry_count(client.headers) == 0)
+    is_hasty = deadline.at < math.inf
+    return Caller(
+        deadline=deadline.at if is_hasty else None,
+        repeats=retry_count(client.headers) == 0,
+        is_hasty=is_hasty,
+    )
 
 
 def answer_headers(call: Call, exchange: Exchange | Embedded) -> list[Header]:

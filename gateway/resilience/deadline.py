@@ -12,8 +12,6 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-TOTAL = 600.0
-"""Seconds a request may take when nobody says otherwise."""
 AHEAD = 1.0
 """Seconds before the client's own timer at which its answer is due."""
 MARGIN = 0.01
@@ -43,7 +41,7 @@ class Deadline(Struct, frozen=True):
 
 
 def deadline_of(
-    headers: Mapping[str, str], *, now: float, stream: bool, total: float = TOTAL, ahead: float = AHEAD
+    headers: Mapping[str, str], *, now: float, stream: bool, total: float, ahead: float = AHEAD
 ) -> Deadline:
     """The earliest of `total` seconds, `x-gateway-timeout`, and a moment before the client's own timer.
 

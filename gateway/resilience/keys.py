@@ -70,13 +70,18 @@ class Rotating:
         return [KeySnapshot(key.source, max(0.0, key.until - now)) for key in self._keys]
 
     async def _first(self, stack: AsyncExitStack, keys: list[Key], request: ChatRequest) -> Exchange:
+        told: UpstreamError | None = None
         for key in keys:
             try:
                 exchange = await stack.enter_async_context(key.open(request))
             except UpstreamError as error:
                 self._judge(key, error)
-                if key is keys[-1] or error.kind not in CURED_BY_ANOTHER:
+                if told is None or told.kind is ErrorKind.AUTH:
+                    told = error  # a key that is refused says nothing of what another one has to wait for
+                if error.kind not in CURED_BY_ANOTHER:
                     raise
+                if key is keys[-1]:
+                    raise told from error.__cause__
             else:
                 key.until = 0.0
                 return exchange

@@ -46,6 +46,10 @@ TELL_SECONDS = 5.0
 """How often who waits is told where it stands."""
 SHORTEST_PAUSE = 0.001
 """Seconds: less than this a timer cannot keep, and rounding may never get there."""
+SHRINK_SECONDS = 1.0
+"""Refusals within so many seconds are one sign that too many calls are in flight."""
+FULL_WAIT = 2.0
+"""Seconds that a call is supposed to wait for room among those in flight, of which none has ended yet."""
 UNKNOWN_WAIT = 1.0
 """Seconds after which to ask again when nobody knows how long calls in flight will take."""
 _HOLD_WEIGHT = 0.1
@@ -103,6 +107,7 @@ class Reservation(Struct, kw_only=True, eq=False):
     waited: float | None = None
     taken: dict[str, Taken] = field(default_factory=dict)
     settled: bool = False
+    parts: tuple[Reservation, ...] = ()
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -225,8 +230,9 @@ class _Line:
 class Limiter:
     """An account that is kept in this process. `name` is what refusals and the log call it."""
 
-    def __init__(self, name: str, quota: Quota, clock: Clock) -> None:
+    def __init__(self, name: str, quota: Quota, clock: Clock, *, learns_only: bool = False) -> None:
         self.name = name
+        self._learns_only = learns_only  # nobody set a limit: none is a reason to refuse for good
         self.violations: Counter[str] = Counter()
         self._quota = quota
         self._clock = clock
@@ -235,7 +241,7 @@ class Limiter:
         self._in_flight = 0
         self._cap = inf if quota.concurrency is None else float(quota.concurrency)
         self._hold: float | None = None  # seconds that a call is in flight, on average
-        self._blocked_until = -inf
+        self._blocked_until = self._shrunk_until = -inf
         self._reason: str | None = None
         self._pacing: TokenBucket | None = None
         for dimension, (setting, _) in DIMENSIONS.items():
@@ -259,9 +265,9 @@ class Limiter:
         return not (self._in_flight or self._line or self.blocked)
 
     @property
-    def reason(self) -> str | None:
-        """Why it was blocked last."""
-        return self._reason
+    def is_adaptive(self) -> bool:
+        """Whether refusals lower how many may be in flight."""
+        return self._quota.adaptive
 
     @property
     def blocked(self) -> float:
@@ -316,7 +322,7 @@ class Limiter:
         now = self._clock.now()
         self._violated(reason, f"refused a call, blocked for {seconds:.3g} s")
         if self._quota.adaptive:
-            self._cap = max(1.0, self._in_flight / 2)
+            self.shrink()
         until = now + seconds + self._clock.random() * min(MOST_SPREAD, SPREAD * seconds)
         if until <= self._blocked_until:
             return
@@ -324,6 +330,13 @@ class Limiter:
         self._pacing = TokenBucket(60 * self._few, until, burst=1 / 60, mirrors=True)
         for waiter in self._line:
             waiter.event.set()
+
+    def shrink(self) -> None:
+        """Lets half as many be in flight, once for all refusals of a moment."""
+        now = self._clock.now()
+        if now >= self._shrunk_until:
+            self._shrunk_until = now + SHRINK_SECONDS
+            self._cap = max(1.0, min(self._cap, max(self._in_flight, 1)) / 2)
 
     async def sync(self, limits: Limits, as_of: float) -> None:
         """Believes the provider's headers where they are tighter. A limit that nobody set is learned."""
@@ -399,7 +412,8 @@ class Limiter:
     def _expected(self, cost: Cost, before: list[Cost], now: float) -> float:
         """Seconds until `cost` goes, with a guess at how soon calls in flight make room."""
         too_many = self._in_flight + len(before) + 1 - self._cap
-        guess = too_many * (self._hold or 0.0) / self._cap if too_many > 0 else 0.0
+        hold = FULL_WAIT * self._cap if self._hold is None else self._hold
+        guess = too_many * hold / self._cap if too_many > 0 else 0.0
         return max(0.0, guess, self._known(cost, before, now))
 
     # ── waiting ────────────────────────────────────────────────────────────────────────────────────────
@@ -438,7 +452,7 @@ class Limiter:
 
     def _check_size(self, cost: Cost) -> None:
         """Raises `UpstreamError` for what is more than a whole limit: it could never go."""
-        for name, bucket in self._buckets.items():
+        for name, bucket in () if self._learns_only else self._buckets.items():
             amount = getattr(cost, name)
             if amount > bucket.limit:
                 _, words = DIMENSIONS[name]
@@ -466,12 +480,58 @@ class Limiter:
         log.warning("%s: %s: %s", self.name, reason, words)
 
 
+class _Both:
+    """The account of one model within that of its key.
+
+    `own` learns limits and is blocked, `whole` has what is set and the calls in flight.
+    """
+
+    def __init__(self, own: Limiter, whole: Limiter) -> None:
+        self._own = own
+        self._whole = whole
+
+    @property
+    def counts_tokens(self) -> bool:
+        return self._own.counts_tokens or self._whole.counts_tokens
+
+    async def reserve(
+        self, cost: Cost, *, deadline: float | None = None, client: str = "", waiting: Waiting | None = None
+    ) -> Reservation:
+        own = await self._own.reserve(cost, deadline=deadline, client=client, waiting=waiting)
+        try:
+            whole = await self._whole.reserve(cost, deadline=deadline, client=client, waiting=waiting)
+        except BaseException:
+            await self._own.settle(own, NOTHING)
+            raise
+        waits = [part.waited for part in (own, whole) if part.waited is not None]
+        return Reservation(cost=cost, at=own.at, waited=sum(waits) if waits else None, parts=(own, whole))
+
+    async def settle(self, reservation: Reservation, spent: Cost) -> None:
+        own, whole = reservation.parts
+        await self._own.settle(own, spent)
+        await self._whole.settle(whole, spent)
+
+    async def block(self, seconds: float, reason: str) -> None:
+        self._own.close(seconds, reason)
+        if self._whole.is_adaptive:
+            self._whole.shrink()
+
+    async def sync(self, limits: Limits, as_of: float) -> None:
+        await self._own.sync(limits, as_of)
+
+    async def eta(self, cost: Cost) -> float:
+        return max(await self._own.eta(cost), await self._whole.eta(cost))
+
+    def snapshot(self) -> Snapshot:
+        return self._own.snapshot()
+
+
 class Accounts:
     """The accounts of one provider and key.
 
-    Where limits are set, all models share them, but for those that match a pattern of `classes` (the shell's,
-    `gpt-5*`, the first that matches counts), which have their own. Where none are, each model has an account:
-    providers that tell limits in headers count so, and a refusal of one model says nothing of another.
+    What is set holds for all models together, as do the calls in flight; models that match a pattern of
+    `classes` (the shell's, `gpt-5*`, the first that matches counts) have an account apart. What is learned
+    from headers, and a refusal, is each model's own: providers count so.
     """
 
     def __init__(
@@ -484,28 +544,28 @@ class Accounts:
         max_models: int = MAX_MODELS,
     ) -> None:
         self._name = name
-        self._quota = quota
         self._clock = clock
         self._max_models = max_models
-        self._is_shared = any(getattr(quota, setting) is not None for setting, _ in DIMENSIONS.values())
+        self._learning = Quota(
+            concurrency=None, mirrors=True, auto=True, max_queue=quota.max_queue, max_wait=quota.max_wait
+        )
         self._rest = Limiter(name, quota, clock)
         self._classes = {
             pattern: Limiter(f"{name}/{pattern}", own, clock) for pattern, own in (classes or {}).items()
         }
         self._models: OrderedDict[str, Limiter] = OrderedDict()
 
-    def __call__(self, model: str) -> Limiter:
+    def __call__(self, model: str) -> Account:
         """The account that calls to `model` go on."""
         for pattern, limiter in self._classes.items():
             if fnmatchcase(model, pattern):
                 return limiter
-        if self._is_shared:
-            return self._rest
-        known = self._models.get(model)
-        if known is None:
-            return self._new(model)
-        self._models.move_to_end(model)
-        return known
+        own = self._models.get(model)
+        if own is None:
+            own = self._new(model)
+        else:
+            self._models.move_to_end(model)
+        return self._rest if own is None else _Both(own, self._rest)
 
     def close(self, seconds: float, reason: str) -> None:
         """Lets nobody through, whatever the model: what is spent is spent for all of them."""
@@ -519,14 +579,13 @@ class Accounts:
     def _all(self) -> list[Limiter]:
         return [self._rest, *self._classes.values(), *self._models.values()]
 
-    def _new(self, model: str) -> Limiter:
-        """An account of its own, as long as there is room: names of models come from clients."""
+    def _new(self, model: str) -> Limiter | None:
+        """What is learned of a model, as long as there is room: names of models come from clients."""
         if len(self._models) >= self._max_models:
             idle = next((name for name, limiter in self._models.items() if limiter.is_idle), None)
             if idle is None:
-                return self._rest
+                return None
             del self._models[idle]
-        limiter = self._models[model] = Limiter(f"{self._name}/{model}", self._quota, self._clock)
-        if (seconds := self._rest.blocked) > 0:
-            limiter.close(seconds, self._rest.reason or "")
-        return limiter
+        own = Limiter(f"{self._name}/{model}", self._learning, self._clock, learns_only=True)
+        self._models[model] = own
+        return own

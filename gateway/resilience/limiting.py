@@ -224,7 +224,11 @@ class RateLimiting:
         seconds = None if meter.broken is None else block_of(meter.broken)
         if meter.broken is not None and seconds is not None:
             reason = str(meter.broken.kind)
-            if self._close is not None and meter.broken.kind is ErrorKind.QUOTA:
+            if (
+                self._close is not None
+                and meter.broken.kind is ErrorKind.QUOTA
+                and not meter.broken.is_models
+            ):
                 self._close(seconds, reason)
             else:
                 await account.block(seconds, reason)

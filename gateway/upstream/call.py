@@ -63,7 +63,8 @@ class Call(Exchange):
         self._request = request
         self._record = ended
         self._conversation: Conversation | None = provider.conversation(provider, request, context)
-        self._watchdog = Watchdog(timeouts, CALLER.get().deadline)
+        caller = CALLER.get()
+        self._watchdog = Watchdog(timeouts, caller.deadline, is_hasty=caller.is_hasty)
         self._fetching: asyncio.Task[Reply] | None = None
         self._response: Response | None = None
         self._sent = False
@@ -205,7 +206,7 @@ class Call(Exchange):
         """Sends, and gets ready to read. Raises `UpstreamError` for an answer that is none."""
         await self._prepare(http)
         self.dropped = http.dropped
-        self._watchdog.call_begins()
+        self._watchdog.call_begins(whole=not http.stream)
         with self._watchdog:
             response = self._response = await self._endpoint.send(http)
             if self.timings.connect is None:
@@ -431,7 +432,7 @@ class Call(Exchange):
         """`error`, told as the provider's; when nothing was sent, the gateway itself refused."""
         self._endpoint.named(error)
         if self._sent:
-            error.conclusive = self._composed
+            error.conclusive = error is self._verdict or (self._composed and self._watchdog.spent)
             self._record(error)
         else:
             error.hop = "gateway"

@@ -199,7 +199,7 @@ class Upstream:
         """Notes how a call ended: None is a whole answer. The caller's mistakes are not this provider's."""
         if error is None:
             self.answered += 1
-        if error is None or error.kind in _CALLERS:
+        if error is None or error.is_callers or error.kind in _CALLERS:
             return
         self.failed += 1
         self.last_failure = Failure(error.kind, error.message, time.time())

@@ -15,7 +15,7 @@ from ..errors import ErrorKind, UpstreamError
 
 
 class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits in seconds. `connect` includes TLS; `first_byte` counts from the start of each call.
+    """Limits in seconds. `connect` includes TLS; `first_byte` counts from the start of each streamed call.
 
     `idle` is for any bytes, `content_idle` for bytes that bring content: comments and pings do not.
     """
@@ -40,16 +40,18 @@ class Watchdog:
 
     Everything happens in the task that made it. Leaving raises `UpstreamError(TIMEOUT)` when a limit was
     passed; `close` has to be called at the end. `deadline` is a moment of the loop's clock at which the whole
-    has to be over, whatever the limits say.
+    has to be over, whatever the limits say; to miss it is no failure of the provider when that `is_hasty`.
     """
 
-    def __init__(self, timeouts: Timeouts, deadline: float | None = None) -> None:
+    def __init__(self, timeouts: Timeouts, deadline: float | None = None, *, is_hasty: bool = False) -> None:
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
         self._start = self._call = self._since = self._loop.time()
         self._end = self._start + timeouts.total
+        self._is_hurried = False
         if deadline is not None and deadline < self._end:
-            self._end = deadline
+            self._end, self._is_hurried = deadline, is_hasty
+        self._patience = timeouts.first_byte
         self._waited = 0.0  # seconds of waiting since the last content
         self._has_bytes = False
         self._waiting = False
@@ -73,8 +75,14 @@ class Watchdog:
         """Whether the whole may take no longer."""
         return self.left <= 0
 
-    def call_begins(self) -> None:
-        """Another call of the same exchange: its first byte is waited for anew."""
+    def call_begins(self, *, whole: bool = False) -> None:
+        """Another call of the same exchange: its first byte is waited for anew.
+
+        Of an answer that comes as a `whole` the first byte is the last: what it is given is the time of an
+        answer without content.
+        """
+        limits = self._timeouts
+        self._patience = max(limits.first_byte, limits.content_idle) if whole else limits.first_byte
         self._call = self._loop.time()
         self._has_bytes = False
 
@@ -104,14 +112,20 @@ class Watchdog:
         if reason is None or self._task is None:
             return
         if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise UpstreamError(ErrorKind.TIMEOUT, reason) from None
+            raise self._too_late(reason) from None
 
     def out_of_time(self) -> UpstreamError:
         """The failure to be whole in time, for a wait that this object does not watch."""
-        return UpstreamError(ErrorKind.TIMEOUT, self._reason("total"))
+        return self._too_late(self._reason("total"))
+
+    def _too_late(self, reason: str) -> UpstreamError:
+        error = UpstreamError(ErrorKind.TIMEOUT, reason)
+        error.is_callers = self._is_hurried and self.spent
+        return error
 
     def _reason(self, limit: str) -> str:
-        seconds = self._end - self._start if limit == "total" else getattr(self._timeouts, limit)
+        known = {"total": self._end - self._start, "first_byte": self._patience}
+        seconds = known[limit] if limit in known else getattr(self._timeouts, limit)
         return f"{_REASONS[limit]} {seconds:g} s"
 
     def close(self) -> None:
@@ -125,7 +139,7 @@ class Watchdog:
         limits = self._timeouts
         total = (self._end, "total")
         if not self._has_bytes:
-            return min((self._call + limits.first_byte, "first_byte"), total)
+            return min((self._call + self._patience, "first_byte"), total)
         idle = (self._since + limits.idle, "idle")
         content = (self._since + limits.content_idle - self._waited, "content_idle")
         return min(idle, content, total)

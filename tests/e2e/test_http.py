@@ -152,7 +152,9 @@ async def test_a_connection_that_the_provider_closed_is_replaced_unseen(
 async def test_the_second_target_of_a_route_answers(
     shared_sim: Simulator, sim: Simulator, fault: Fault, streaming: bool
 ):
-    async with serving(pointed_at(sim) + "[providers.openai.timeouts]\nfirst_byte = 0.1\n") as url:
+    async with serving(
+        pointed_at(sim) + "[providers.openai.timeouts]\nfirst_byte = 0.1\ncontent_idle = 0.1\n"
+    ) as url:
         sim.script("openai", fault)
         async with plain_client(url) as http:
             answer = await http.post(CHAT, json=body("pair", stream=streaming))

@@ -29,6 +29,7 @@ open_seconds = 0.3
 jitter = 0.0
 [timeouts]
 first_byte = 0.3
+content_idle = 0.3
 [routes.pair]
 targets = ["openai/gpt-5.4", "anthropic/claude-sonnet-5"]
 """
@@ -268,9 +269,9 @@ async def test_a_refusal_without_a_wait_leaves_fewer_in_flight(http: httpx2.Asyn
     sim.script("deepseek", Fault(status=429))
     before = (await circuits(http, "deepseek"))["accounts"]["deepseek"]["concurrency"]
     await http.post(CHAT, json=body("deepseek/deepseek-flash"), headers={"x-gateway-timeout": "0.2"})
-    account = (await circuits(http, "deepseek"))["accounts"]["deepseek/deepseek-flash"]
-    assert account["concurrency"] < before
-    assert account["blocked"] > 0
+    accounts = (await circuits(http, "deepseek"))["accounts"]
+    assert accounts["deepseek"]["concurrency"] < before
+    assert accounts["deepseek/deepseek-flash"]["blocked"] > 0
 
 
 TOO_LONG = Fault(status=400, code="context_length_exceeded", message="maximum context length is 10 tokens")
@@ -304,3 +305,38 @@ async def test_a_refused_key_ends_the_request_unless_the_route_says_otherwise(
         answer = await ask(http, "pair")
     assert answer.status_code == (200 if goes_on else 502)
     assert len(sim.calls("openai")) == 1
+
+
+async def test_a_clients_haste_is_no_failure_of_the_provider(http: httpx2.AsyncClient, sim: Simulator):
+    """Its own deadline is over: nobody else is kept from the model for that."""
+    sim.always("openai", Turn(text="in time", delay_first=0.15, headers_first=True))
+    for _ in range(4):
+        assert (await ask(http, **{"x-gateway-timeout": "0.05"})).status_code == 504
+    found = await circuits(http)
+    assert (found["circuits"], found["failed"]) == ({}, 0)
+    assert (await ask(http)).status_code == 200
+
+
+async def test_a_refused_key_does_not_hide_that_the_other_has_to_wait(shared_sim: Simulator, sim: Simulator):
+    text = pointed_at(shared_sim, FAST).replace(
+        "[providers.openai]\n", '[providers.openai]\napi_keys = ["env:KEY_A", "env:KEY_B"]\n'
+    )
+    keys = {"KEY_A": "sim-key-a", "KEY_B": "sim-key-b"}
+    async with serving(text, keys) as address, plain_client(address) as http:
+        sim.script("openai", Fault(status=401), Fault(status=429, headers={"retry-after": "20"}))
+        sim.always("openai", Fault(status=401))
+        first = await ask(http, "pair")
+        assert (first.status_code, first.headers["x-gateway-provider"]) == (200, "anthropic")
+
+
+async def test_an_answer_that_comes_whole_may_take_longer_for_its_first_byte(
+    shared_sim: Simulator, sim: Simulator
+):
+    """D22: it has no byte before it is whole, and some take minutes."""
+    slow = FAST.replace("content_idle = 0.3", "content_idle = 5")
+    sim.always("openai", Turn(text="thought through", delay_first=0.6))
+    async with serving(pointed_at(shared_sim, slow)) as address, plain_client(address) as http:
+        answer = await ask(http)
+        assert (answer.status_code, len(sim.calls("openai"))) == (200, 1)
+        streamed = await http.post(CHAT, json=body(stream=True))
+        assert streamed.status_code == 504

@@ -352,7 +352,7 @@ async def test_who_waits_at_the_layer_is_told_and_leaves_at_its_deadline():
     async with open_(REQUEST):
         waiting = asyncio.create_task(_whole(open_))
         await clock.turn(9.9)
-        assert told[0] == (1, 0.0)
+        assert told[0] == (1, 2.0)
         assert not waiting.done()
         await clock.turn(0.2)
     with pytest.raises(UpstreamError) as caught:

@@ -69,13 +69,16 @@ def parse_error(status: int, headers: Headers, body: bytes) -> UpstreamError:
     if status < 400:
         status = _status_of(error)
     message = str(error.get("message") or "")
-    kind = _kind(status, _evidence(error, message))
-    return UpstreamError(
+    evidence = _evidence(error, message)
+    kind = _kind(status, evidence)
+    failure = UpstreamError(
         kind,
         message or f"answered with status {status}",
         upstream_status=status,
         retry_after=None if kind is ErrorKind.QUOTA else _wait(error, message, headers),
     )
+    failure.is_models = "PerModel" in evidence
+    return failure
 
 
 def _error_in(value: Any) -> Json | None:
