@@ -424,7 +424,7 @@ def test_arguments_that_are_cut_off_or_no_json(index: int | None, told: str):
     python = ["{'x", "{'x': 1}"]
     events = [[piece(index, "call_x", "f", text)] for text in python]
     assert fold(calling(*events)).tool_calls[0].arguments == ("".join(python) if index == 0 else python[1])
-    deep = ['{"x":' + "[" * 5000, '{"x":' + "[" * 5000 + "1"]
+    deep = ['{"x":' + "[" * 200_000, '{"x":' + "[" * 200_000 + "1"]  # deeper than any Python reads
     events = [[piece(index, "call_x", "f", text)] for text in deep]
     assert fold(calling(*events)).tool_calls[0].arguments == ("".join(deep) if index == 0 else deep[1])
 
