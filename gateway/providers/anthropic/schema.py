@@ -107,7 +107,8 @@ class _Transformer:
         rest = {key: value for key, value in schema.items() if key not in _SILENT}
         if isinstance(only := rest.get("allOf"), list) and len(only) == 1 and isinstance(only[0], dict):
             del rest["allOf"]
-            return self.node({**rest, **only[0]})
+            definitions = {word: rest[word] for word in _DEFINITIONS if word in rest}
+            return self.node({**rest, **only[0], **definitions})  # what references mean
         done = self._take_definitions(rest)
         if (reference := rest.pop("$ref", None)) is not None:
             if not isinstance(reference, str) or reference not in self._definitions:
